@@ -1,0 +1,187 @@
+"""The one place that reads JSON, so there is one answer to bytes that are not.
+
+msgspec raises three unrelated things for bad input: its own error, a UnicodeDecodeError for text that is not
+UTF-8, a RecursionError for nesting. `Raw | None` decodes as None only: a field that may hold anything is
+`Raw = Raw(b"")`.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+from msgspec import MsgspecError, Raw
+from msgspec.json import Decoder, Encoder
+
+from torana.errors import DuplicateKey, Error, InvalidJson
+
+T = TypeVar("T")
+
+_object = Decoder(dict[str, Raw])
+_encoder = Encoder()
+encode = _encoder.encode
+
+
+def read(decoder: Decoder[T], body: bytes | Raw, refusal: type[Error]) -> T:
+    """Decode, or raise `refusal` with the parser's own words, which name the path of the bad field."""
+    try:
+        return decoder.decode(body)
+    except (MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise refusal(_reason(exc)) from None
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, UnicodeDecodeError):
+        return "the text is not valid UTF-8"
+    if isinstance(exc, RecursionError):
+        return "the JSON is nested too deeply"
+    return str(exc)
+
+
+def fields(body: bytes | Raw) -> dict[str, Raw]:
+    """The top level of an object this process wrote, values untouched."""
+    return _object.decode(body)
+
+
+class Object:
+    """The top level of a JSON object from outside: its values, and where each stands, so that one can be
+    changed and every other byte left alone.
+
+    Raises InvalidJson for anything but an object and DuplicateKey for a key that stands twice (msgspec would
+    keep the last, another reader the first).
+    """
+
+    __slots__ = ("body", "fields", "spans")
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.fields = read(_object, body, InvalidJson)
+        self.spans = _spans_by_length(body, self.fields) or _spans_by_scan(body, self.fields)
+
+    def splice(self, values: Mapping[str, bytes | None], rename: Mapping[str, str] | None = None) -> bytes:
+        """The body with fields set, added (at the end), removed (None) or renamed."""
+        edits: list[tuple[int, int, bytes]] = []
+        added: list[bytes] = []
+        for name, value in values.items():
+            span = self.spans.get(name)
+            if span is None:
+                if value is not None:
+                    added.append(b"%b:%b" % (encode(name), value))
+            elif value is None:
+                edits.append((*self._member(name), b""))
+            else:
+                edits.append((span[1], span[2], value))
+        for old, new in (rename or {}).items():
+            if (span := self.spans.get(old)) is not None and values.get(old, b"") is not None:
+                edits.append((span[0], _key_end(self.body, span[0]), encode(new)))
+        if not edits and not added:
+            return self.body
+        return self._apply(sorted(edits), added)
+
+    def _member(self, name: str) -> tuple[int, int]:
+        """A member and one comma beside it: the one before, else the one after."""
+        start, _, end = self.spans[name]
+        comma = start - 1
+        while self.body[comma : comma + 1].isspace():
+            comma -= 1
+        if self.body[comma] == 0x2C:
+            return comma, end
+        while self.body[end : end + 1].isspace():
+            end += 1
+        return start, end + 1 if self.body[end] == 0x2C else end
+
+    def _apply(self, edits: list[tuple[int, int, bytes]], added: list[bytes]) -> bytes:
+        pieces, at = [], 0
+        for start, end, value in edits:
+            pieces += [self.body[at : max(start, at)], value]  # two removed neighbours overlap in a comma
+            at = max(at, end)
+        tail = self.body[at:]
+        if added:
+            head = b"".join(pieces)
+            close = tail.rindex(b"}")
+            before = (head + tail[:close]).rstrip()
+            comma = b"" if before.endswith((b"{", b",")) else b","
+            return before + comma + b",".join(added) + tail[close:]
+        return (
+            _trim_comma(b"".join(pieces) + tail) if edits and edits[0][2] == b"" else b"".join(pieces) + tail
+        )
+
+
+def _trim_comma(body: bytes) -> bytes:
+    """The first members went, and the comma after them stayed."""
+    head = body.lstrip()[:1]
+    rest = body.lstrip()[1:].lstrip()
+    return head + rest[1:] if rest[:1] == b"," else body
+
+
+Spans = dict[str, tuple[int, int, int]]  # key -> (start of key, start of value, end of value)
+
+
+def _spans_by_length(body: bytes, found: dict[str, Raw]) -> Spans | None:
+    """Compact JSON, and Python's default with a space after `,` and `:`, are known by their length alone: if
+    keys, values and punctuation account for every byte, no key stands twice and every place is known."""
+    values = sum([len(memoryview(value)) for value in found.values()])
+    count = len(found)
+    if not count:
+        return {} if len(body) == 2 else None
+    bare = 2 + sum(map(len, found)) + values + 3 * count + count - 1
+    if len(body) == bare:
+        gap = 0
+    elif len(body) == bare + 2 * count - 1:
+        gap = 1
+    else:
+        return None
+    spans: Spans = {}
+    at = 1
+    for key, value in found.items():
+        start = at + len(key) + 3 + gap
+        end = start + len(memoryview(value))
+        spans[key] = (at, start, end)
+        at = end + 1 + gap
+    return spans
+
+
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\],:]', re.DOTALL)
+_key = Decoder(str)
+
+
+def _spans_by_scan(body: bytes, found: dict[str, Raw]) -> Spans:
+    """Walk the tokens of a valid object. Only strings and punctuation matter; depth 1 is ours."""
+    spans: Spans = {}
+    depth, key, key_at, value_at = 0, "", 0, -1
+    for match in _TOKEN.finditer(body):
+        mark = match.group()
+        if mark in (b"{", b"["):
+            depth += 1
+        elif mark in (b"}", b"]"):
+            depth -= 1
+            if depth == 0:
+                _note(spans, body, key, key_at, value_at, match.start())
+        elif depth == 1:
+            if mark == b":" and value_at < 0:
+                value_at = match.end()
+            elif mark == b",":
+                _note(spans, body, key, key_at, value_at, match.start())
+                value_at = -1
+            elif value_at < 0:
+                key, key_at = _key.decode(mark), match.start()
+    if len(spans) != len(found):
+        raise InvalidJson("the body is not one JSON object")
+    return spans
+
+
+def _note(spans: Spans, body: bytes, key: str, key_at: int, value_at: int, end: int) -> None:
+    if value_at < 0:
+        return
+    if key in spans:
+        raise DuplicateKey(f"the key {key!r} stands twice", param=key)
+    while body[value_at : value_at + 1].isspace():
+        value_at += 1
+    while body[end - 1 : end].isspace():
+        end -= 1
+    spans[key] = (key_at, value_at, end)
+
+
+def _key_end(body: bytes, start: int) -> int:
+    match = _TOKEN.match(body, start)
+    assert match is not None
+    return match.end()

@@ -1,0 +1,1 @@
+"""How it is going. Counting costs the path a few additions; everything else happens when somebody asks."""

@@ -45,6 +45,7 @@ class Error(Exception):
         if status:
             self.status = status
         self.native_code: str | None = code if code != "" else type(self).code
+        self.body = b""  # the provider's own, to be passed on as it is where the caller speaks its dialect
 
     def __str__(self) -> str:
         return self.message

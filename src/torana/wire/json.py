@@ -55,6 +55,8 @@ class Object:
     def __init__(self, body: bytes) -> None:
         self.body = body
         self.fields = read(_object, body, InvalidJson)
+        if not body.isascii():
+            _check_utf8(body)  # a Raw value is skipped over, not read
         self.spans = _spans_by_length(body, self.fields) or _spans_by_scan(body, self.fields)
 
     def splice(self, values: Mapping[str, bytes | None], rename: Mapping[str, str] | None = None) -> bytes:
@@ -113,31 +115,33 @@ def _trim_comma(body: bytes) -> bytes:
     return head + rest[1:] if rest[:1] == b"," else body
 
 
+def _check_utf8(body: bytes) -> None:
+    try:
+        str(body, "utf-8")
+    except UnicodeDecodeError as exc:
+        raise InvalidJson(_reason(exc)) from None
+
+
 Spans = dict[str, tuple[int, int, int]]  # key -> (start of key, start of value, end of value)
 
 
 def _spans_by_length(body: bytes, found: dict[str, Raw]) -> Spans | None:
-    """Compact JSON, and Python's default with a space after `,` and `:`, are known by their length alone: if
-    keys, values and punctuation account for every byte, no key stands twice and every place is known."""
-    values = sum([len(memoryview(value)) for value in found.values()])
-    count = len(found)
-    if not count:
-        return {} if len(body) == 2 else None
-    bare = 2 + sum(map(len, found)) + values + 3 * count + count - 1
-    if len(body) == bare:
-        gap = 0
-    elif len(body) == bare + 2 * count - 1:
-        gap = 1
-    else:
-        return None
+    """Compact JSON, and Python's default with a space after `,` and `:`, are walked by the lengths of the values:
+    if every key stands where the one before it ends, and the last at the end, no key stands twice."""
     spans: Spans = {}
-    at = 1
+    gap = body[1:20].partition(b":")[2][:1] == b" "
+    at, last = 1, len(body) - 1
     for key, value in found.items():
-        start = at + len(key) + 3 + gap
+        head = b'"%b": ' % key.encode() if gap else b'"%b":' % key.encode()
+        if not body.startswith(head, at):
+            return None
+        start = at + len(head)
         end = start + len(memoryview(value))
         spans[key] = (at, start, end)
         at = end + 1 + gap
-    return spans
+        if end < last and (body[end] != 0x2C or (gap and body[end + 1] != 0x20)):
+            return None
+    return spans if spans and end == last and body[0] == 0x7B else None
 
 
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\],:]', re.DOTALL)

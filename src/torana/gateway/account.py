@@ -1,0 +1,78 @@
+"""What a call consumed and what it cost, read off the call when it is over.
+
+Where a provider stated no usage it is estimated and marked as an estimate: four bytes of request to a token in,
+one relayed event (or four bytes of a whole answer) to a token out.
+"""
+
+from torana.call import Call
+from torana.ir import Usage
+from torana.providers import prices
+from torana.records import CallEntry, Tokens
+
+BYTES_PER_TOKEN = 4  # OpenAI's rule of thumb for English; JSON and code run lower, other scripts higher
+
+
+def usage(call: Call) -> Usage | None:
+    """Stated usage, an estimate where the provider worked and stated none, None where nothing was consumed."""
+    if call.glance.usage is not None:
+        return call.glance.usage
+    if not call.relaying:
+        return None
+    return Usage(input=-(-len(call.body) // BYTES_PER_TOKEN), output=call.deltas, estimated=True)
+
+
+def cost(call: Call, spent: Usage) -> int | None:
+    """Nano-dollars, or None where the model has no price."""
+    row = call.target.row if call.target else None
+    if row is None or row.price is None:
+        return None
+    return prices.cost(row.price, spent)
+
+
+def settle(call: Call, now: float) -> CallEntry:
+    """The finished entry of a call that has one."""
+    entry = call.entry
+    assert entry is not None
+    error = call.error or call.glance.error
+    entry.state = _state(call, error is not None)
+    entry.error = "" if error is None else (error.native_code or error.code)
+    entry.latency = int((now - call.started) * 1e6)
+    if call.first:
+        entry.first = int((call.first - call.started) * 1e6)
+    if call.sent:
+        waited = (call.heard or now) - call.sent
+        entry.overhead = max(0, int(((call.heard or now) - call.started - waited) * 1e6))
+    if call.target is not None:
+        entry.provider, entry.model = call.target.provider.name, call.target.model
+    entry.attempts = call.attempts
+    spent = usage(call)
+    if spent is not None:
+        entry.tokens = tokens(spent)
+        entry.cost = cost(call, spent)
+        if call.target is not None and call.target.row is not None:
+            entry.priced = call.target.row.priced
+    if call.losses:
+        entry.dropped = ", ".join([loss.where for loss in call.losses])
+    return entry
+
+
+def _state(call: Call, failed: bool) -> str:
+    if call.exchange.left and not call.answered:
+        return "cancelled"
+    if not failed:
+        return "ok"
+    return "incomplete" if call.exchange.started else "error"
+
+
+def tokens(usage: Usage) -> Tokens:
+    return Tokens(
+        usage.input,
+        usage.cache_read,
+        usage.cache_write,
+        usage.cache_write_1h,
+        usage.tool_input,
+        usage.output,
+        usage.reasoning,
+        usage.other,
+        usage.estimated,
+    )

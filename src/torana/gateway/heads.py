@@ -1,0 +1,151 @@
+"""The heads of answers: what a caller is told beside the body, and what of a provider's head may reach it.
+
+Headers cross by allow-list: of a provider's head only the advice on retrying does. Rate limits of the
+operator's account, cookies and credentials stay here.
+"""
+
+import math
+import re
+
+from msgspec import MsgspecError
+
+from torana.call import Call
+from torana.errors import Error, public_status
+from torana.gateway import account
+from torana.net import Headers
+from torana.providers import prices
+from torana.records import Provider
+from torana.wire import json
+
+DROPPED_BYTES_MAX = 1024  # of torana-dropped; the whole list is in the call's entry
+RETRY_AFTER_S_MAX = 86_400.0  # a day: longer advice is a provider's mistake
+JSON = (b"content-type", b"application/json")
+EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+PRIVATE = [(b"cache-control", b"private, no-store"), (b"vary", b"authorization")]
+# A shared cache must never give one caller another's answer (fault matrix V26).
+_KEYLIKE = re.compile(r"\b(?:sk|pk|gsk|xai|key|csk|nvapi|hf|r8|AIza|eyJ)[-_A-Za-z0-9*.]{8,}")
+
+
+def answer(call: Call, now: float) -> Headers:
+    """The head of a whole answer, with its cost."""
+    headers = [JSON, *PRIVATE, *_told(call, now)]
+    spent = account.usage(call)
+    if spent is not None:
+        cost = account.cost(call, spent)
+        if cost is not None:
+            headers.append((b"torana-cost", prices.decimal_usd(cost).encode()))
+    return headers
+
+
+def stream(call: Call, now: float) -> Headers:
+    """The head of a stream; its cost is not known yet. x-accel-buffering: a proxy in front must not hold it."""
+    return [EVENTS, *PRIVATE, (b"x-accel-buffering", b"no"), *_told(call, now)]
+
+
+def _told(call: Call, now: float) -> Headers:
+    target = call.target
+    assert target is not None
+    id = call.id.encode()
+    waited = call.heard - call.sent
+    headers = [
+        (b"x-request-id", id),
+        (b"request-id", id),
+        (b"torana-provider", field(target.provider.name)),
+        (b"torana-model", field(target.model)),
+        (b"torana-attempts", b"%d" % call.attempts),
+        (b"torana-overhead-ms", b"%.2f" % ((now - call.started - waited) * 1e3)),
+    ]
+    if call.losses:
+        headers.append((b"torana-dropped", dropped(call)))
+    return headers
+
+
+def dropped(call: Call) -> bytes:
+    """The names of what was left out or changed, each once."""
+    names = ", ".join(dict.fromkeys([loss.where for loss in call.losses]))
+    return field(names)[:DROPPED_BYTES_MAX]
+
+
+def refusal(error: Error, id: str, *, anthropic: bool) -> Headers:
+    """The head of an error answer."""
+    name = id.encode()
+    headers = [JSON, *PRIVATE, (b"x-request-id", name), (b"request-id", name)]
+    if error.retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.retry else b"false"))
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
+    if error.status == 405:
+        headers.append((b"allow", b"GET, HEAD, POST"))
+    return headers
+
+
+def refuse(call: Call, error: Error, now: float) -> None:
+    """Answer with an error, in the caller's dialect."""
+    anthropic = call.surface.dialect == "anthropic"
+    headers = refusal(error, call.id, anthropic=anthropic)
+    if call.target is not None:
+        headers += [
+            (b"torana-provider", field(call.target.provider.name)),
+            (b"torana-model", field(call.target.model)),
+            (b"torana-attempts", b"%d" % call.attempts),
+        ]
+    if call.losses:
+        headers.append((b"torana-dropped", dropped(call)))
+    body = error.body or call.dialect.render_error(error, call.id)
+    call.exchange.answer(public_status(error, anthropic=anthropic), headers, body)
+
+
+def field(text: str) -> bytes:
+    """A header value of text that came from outside: printable ASCII, everything else escaped."""
+    if text.isascii() and text.isprintable():
+        return text.encode()
+    return text.encode("unicode_escape")
+
+
+def upstream_id(headers: Headers) -> str:
+    """The provider's own request id, for the ledger."""
+    for name, value in headers:
+        if name in (b"x-request-id", b"request-id"):
+            return value[:128].decode("latin-1")
+    return ""
+
+
+def retry_after_s(headers: Headers) -> float | None:
+    """The provider's advice in seconds; a date is not read (no provider recorded sends one)."""
+    found = None
+    for name, value in headers:
+        try:
+            if name == b"retry-after-ms":
+                return min(RETRY_AFTER_S_MAX, max(0.0, float(value) / 1000))
+            if name == b"retry-after":
+                found = min(RETRY_AFTER_S_MAX, max(0.0, float(value)))
+        except ValueError:
+            continue
+    return found
+
+
+def should_retry(headers: Headers) -> bool | None:
+    for name, value in headers:
+        if name == b"x-should-retry" and value in (b"true", b"false"):
+            return value == b"true"
+    return None
+
+
+def faithful(status: int, body: bytes) -> bool:
+    """Whether a provider's error body is of its dialect's shape and may be passed on as it is. Refused
+    credentials are not: the message may repeat them."""
+    if status in (401, 403):
+        return False
+    try:
+        return bytes(json.fields(body).get("error", b"")).startswith(b"{")
+    except (MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def redact(error: Error, provider: Provider) -> Error:
+    """Providers repeat a part of a refused credential in the message. It is the operator's, not the caller's."""
+    if provider.api_key and provider.api_key in error.message:
+        error.message = error.message.replace(provider.api_key, "[redacted]")
+    if error.status in (401, 403):
+        error.message = _KEYLIKE.sub("[redacted]", error.message)
+    return error

@@ -1,0 +1,286 @@
+"""One call from the first byte to the last entry. It reads top to bottom.
+
+    gates admit -> body read -> top level read -> routed -> intent written -> sent -> relayed or retold ->
+    entry settled -> gates settled, in reverse
+
+Whatever happens on the way, the caller hears it in the caller's dialect and the ledger has an entry that says so.
+"""
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from torana import ir
+from torana.call import Call, Surface
+from torana.dialects import DIALECTS, Context, Edits, Head, Rendered
+from torana.errors import Error, InternalError, InvalidRequest, Overloaded, UnsupportedMediaType, UpstreamError
+from torana.gateway import account, heads
+from torana.gateway.reach import Reach, crossing
+from torana.gateway.relay import Retold, Tale, Verbatim, observe
+from torana.ledger import Ledger, new_call_id
+from torana.net import Exchange, Reply
+from torana.policy import Gate, Live
+from torana.policy.routes import Routes
+from torana.records import AttemptEntry, CallEntry, Snapshot, Target
+from torana.surfaces import BODY_BYTES_MAX
+from torana.telemetry.metrics import Counters
+from torana.translate import Restorer
+
+log = logging.getLogger("torana.gateway")
+
+ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a whole answer with inline images; fault matrix U17
+ERROR_BYTES_MAX = 1024 * 1024  # an error longer than this is not an error message
+METADATA_BYTES_MAX = 16 * 1024  # OpenAI allows 16 pairs of 64 and 512 characters: about 9 KB
+
+
+class Parts(Struct, frozen=True):
+    """What the gateway is put together from."""
+
+    live: Live
+    reach: Reach
+    ledger: Ledger
+    counters: Counters
+    gates: Sequence[Gate]
+    clock: Callable[[], float]  # seconds, monotonic
+    now: Callable[[], int]  # microseconds since 1970
+
+
+class Gateway:
+    """Answers calls. Holds nothing of any call between them."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._clock = parts.clock
+        self._routes = Routes(parts.live.snapshot)
+
+    async def converse(self, exchange: Exchange, surface: Surface) -> None:
+        """The whole life of one conversation call."""
+        parts = self._parts
+        call = Call(
+            new_call_id(),
+            exchange,
+            surface,
+            DIALECTS[surface.dialect],
+            parts.live.snapshot,
+            self._clock(),
+        )
+        admitted: list[Gate] = []
+        parts.counters.active += 1
+        try:
+            for gate in parts.gates:
+                gate.admit(call)
+                admitted.append(gate)
+            await self._receive(call)
+            await self._answer(call)
+            call.answered = True
+        except Error as error:
+            self._refuse(call, error)
+        except CancelledError:
+            raise
+        except Exception:
+            log.exception("call %s failed inside the gateway", call.id)
+            self._refuse(call, InternalError("the gateway failed on this call; its log has the reason"))
+        finally:
+            parts.counters.active -= 1
+            for gate in reversed(admitted):
+                gate.settle(call)
+            self._settle(call)
+
+    # ---------------------------------------------------------------- before
+
+    async def _receive(self, call: Call) -> None:
+        """Read the body and its top level, find where it goes, and open its entry."""
+        exchange, ledger = call.exchange, self._parts.ledger
+        if ledger.full:
+            raise Overloaded(
+                "the ledger cannot take more entries: its database is not keeping up", retry_after_s=1
+            )
+        _accept(exchange)
+        call.body = await exchange.read(BODY_BYTES_MAX)
+        assert call.key is not None
+        call.entry = entry = CallEntry(
+            call.id, call.key.id, call.surface.dialect, "", False, self._parts.now()
+        )
+        envelope = call.envelope = call.dialect.read_envelope(call.body, _head(exchange))
+        entry.asked, entry.stream, entry.user = envelope.model, envelope.stream, envelope.user
+        if len(envelope.metadata) if isinstance(envelope.metadata, bytes) else bytes(envelope.metadata):
+            entry.metadata = bytes(envelope.metadata)[:METADATA_BYTES_MAX].decode("utf-8", "replace")
+        if self._routes.snapshot is not call.snapshot:
+            self._routes = Routes(call.snapshot)
+        route = self._routes.find(envelope.model)
+        call.targets = route.targets
+        call.losses = tuple([ir.Loss(where, "dropped", "not acted on yet") for where in route.unmet])
+
+    # ---------------------------------------------------------------- there and back
+
+    async def _answer(self, call: Call) -> None:
+        """Send the call to its target, and the target's answer to the caller."""
+        target = call.target = call.targets[0]
+        same = target.provider.dialect == call.surface.dialect
+        rendered = self._splice(call, target) if same else self._render(call, target)
+        call.losses += rendered.losses
+        reply = await self._send(call, target, rendered, same)
+        try:
+            if reply.status != 200:
+                await self._pass_error(call, target, reply, same)
+            elif call.envelope.stream and _is_event_stream(reply):
+                await self._stream(call, reply, self._tale(call, target, rendered, same))
+            else:
+                body = await reply.read(ANSWER_BYTES_MAX)
+                self._whole(call, target, rendered, body, same and not call.envelope.stream)
+        finally:
+            reply.close()
+
+    def _splice(self, call: Call, target: Target) -> Rendered:
+        """The caller's bytes with the fields we own edited."""
+        envelope, accent = call.envelope, target.provider.accent
+        edits = Edits(
+            model="" if envelope.model == target.model else target.model,
+            want_usage=envelope.stream and not envelope.want_usage and accent.stream_usage,
+            drop=accent.drop,
+            rename=accent.rename,
+        )
+        losses = tuple(
+            [ir.Loss(name, "dropped", "the provider refuses it") for name in accent.drop if name in envelope.object.fields]
+        )
+        path = call.dialect.path(target.model, stream=envelope.stream)
+        return Rendered(call.dialect.splice(envelope, edits), path, crossing(call, call.surface.dialect), losses)
+
+    def _render(self, call: Call, target: Target) -> Rendered:
+        """The caller's request in the target's dialect."""
+        request = call.dialect.parse_request(call.body, _head(call.exchange))
+        request.model = target.model
+        return DIALECTS[target.provider.dialect].render_request(request, target.traits)
+
+    async def _send(self, call: Call, target: Target, rendered: Rendered, same: bool) -> Reply:
+        """One attempt, with its intent written before."""
+        parts = self._parts
+        call.attempts += 1
+        entry = call.entry
+        entry.provider, entry.model, entry.attempts = target.provider.name, target.model, call.attempts
+        call.attempt = AttemptEntry(call.id, call.attempts, target.provider.name, target.model, parts.now())
+        parts.ledger.begin(entry, call.attempt)
+        call.sent = self._clock()
+        reply = await parts.reach.send(
+            target, rendered.path, rendered.headers, rendered.body, stream=call.envelope.stream
+        )
+        call.heard = self._clock()
+        call.attempt.status = reply.status
+        call.attempt.upstream_id = heads.upstream_id(reply.headers)
+        call.relaying = reply.status == 200
+        return reply
+
+    async def _pass_error(self, call: Call, target: Target, reply: Reply, same: bool) -> None:
+        """The provider refused: its status, type, message, param and code, in the caller's dialect."""
+        body = await reply.read(ERROR_BYTES_MAX)
+        error = DIALECTS[target.provider.dialect].parse_error(reply.status, body)
+        error.retry_after_s = error.retry_after_s or heads.retry_after_s(reply.headers)
+        error.retry = heads.should_retry(reply.headers)
+        if same and heads.faithful(reply.status, body):
+            error.body = body
+        raise heads.redact(error, target.provider)
+
+    def _tale(self, call: Call, target: Target, rendered: Rendered, same: bool) -> Tale:
+        if same:
+            return Verbatim(call, self._begin, self._clock, hide_usage=not call.envelope.want_usage)
+        context = self._context(call)
+        return Retold(call, self._begin, self._clock, target.provider.dialect, context, rendered.undo)
+
+    async def _stream(self, call: Call, reply: Reply, tale: Tale) -> None:
+        """Relay until the end. After the first byte the only way left to fail is in band."""
+        exchange = call.exchange
+        exchange.source = reply
+        try:
+            await reply.relay(tale.sink)
+            tale.close()
+        except Error as error:
+            if not exchange.started:
+                raise
+            call.error = error
+            tale.fail(error)
+        finally:
+            exchange.source = None
+        exchange.finish()
+
+    def _whole(self, call: Call, target: Target, rendered: Rendered, body: bytes, same: bool) -> None:
+        """A whole answer: glanced at and passed on, or folded and told anew (a stream, if one was asked for)."""
+        exchange, upstream = call.exchange, DIALECTS[target.provider.dialect]
+        if same:
+            call.glance = upstream.glance(body)
+            if call.glance.error is not None:
+                raise call.glance.error
+            call.deltas = len(body) // account.BYTES_PER_TOKEN
+            exchange.answer(200, heads.answer(call, self._clock()), body)
+            return
+        events = upstream.parse_response(body)
+        for event in events:
+            observe(call.glance, event)
+        if call.glance.error is not None:
+            raise call.glance.error
+        events = Restorer(rendered.undo).feed(events)
+        if call.envelope.stream:
+            self._begin(call)
+            exchange.write(call.dialect.Renderer(self._context(call)).render(events))
+            exchange.finish()
+            return
+        out = call.dialect.render_response(ir.fold(events), self._context(call))
+        call.losses += out.losses
+        exchange.answer(200, heads.answer(call, self._clock()), out.body)
+
+    def _context(self, call: Call) -> Context:
+        envelope = call.envelope
+        return Context(
+            id=call.id, created=self._parts.now() // 1_000_000, model=envelope.model, want_usage=envelope.want_usage
+        )
+
+    def _begin(self, call: Call) -> None:
+        """The status line of a stream, written with its first bytes so that an early failure keeps its status."""
+        call.exchange.start(200, heads.stream(call, self._clock()))
+
+    # ---------------------------------------------------------------- after
+
+    def _refuse(self, call: Call, error: Error) -> None:
+        call.error = error
+        if call.entry is None:
+            self._parts.counters.refuse(error.native_code or error.code)
+        if call.exchange.started:
+            call.exchange.abort()
+            return
+        heads.refuse(call, error, self._clock())
+
+    def _settle(self, call: Call) -> None:
+        """Close the entry, if the call got as far as having one."""
+        entry, attempt = call.entry, call.attempt
+        if entry is None:
+            return
+        now = self._clock()
+        account.settle(call, now)
+        if attempt is not None:
+            attempt.state, attempt.error = entry.state, entry.error
+            attempt.latency = int((now - call.sent) * 1e6)
+            attempt.first = int((call.first - call.sent) * 1e6) if call.first else -1
+        self._parts.ledger.settle(entry, attempt)
+        self._parts.counters.add(entry)
+
+
+def _accept(exchange: Exchange) -> None:
+    """Bodies are JSON in plain bytes; a client that says otherwise is told what to send."""
+    headers = exchange.headers
+    if headers.get(b"content-encoding", b"identity") not in (b"identity", b""):
+        raise UnsupportedMediaType("send the body without content-encoding")
+    kind = headers.get(b"content-type", b"application/json")
+    if b"json" not in kind and not kind.startswith(b"text/plain"):
+        raise UnsupportedMediaType("send the body as application/json", param="content-type")
+
+
+def _head(exchange: Exchange) -> Head:
+    return Head(exchange.path, exchange.query, {})
+
+
+def _is_event_stream(reply: Reply) -> bool:
+    for name, value in reply.headers:
+        if name == b"content-type":
+            return value.lower().startswith(b"text/event-stream")
+    return False

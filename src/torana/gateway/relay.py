@@ -1,0 +1,120 @@
+"""From the provider's bytes to the caller's: one read, one parse, one render, one write.
+
+Verbatim relays the bytes of a provider that speaks the caller's dialect and reads along for the ledger. Retold
+parses one dialect and renders another. Both are called from the upstream socket's callback; neither awaits.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torana import ir
+from torana.call import Call
+from torana.dialects import DIALECTS, Context, Glance, Undo
+from torana.errors import Error
+from torana.translate import Restorer
+
+Clock = Callable[[], float]
+Begin = Callable[[Call], None]
+
+
+class Tale(Protocol):
+    """A stream on its way to the caller."""
+
+    def sink(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+    def fail(self, error: Error) -> None: ...
+
+
+class Verbatim:
+    """The provider's own bytes, but for a usage chunk the caller did not ask for."""
+
+    __slots__ = ("_begin", "_call", "_clock", "_watch")
+
+    def __init__(self, call: Call, begin: Begin, clock: Clock, *, hide_usage: bool) -> None:
+        self._call = call
+        self._begin = begin
+        self._clock = clock
+        self._watch = call.dialect.Watch(hide_usage=hide_usage)
+        call.glance = self._watch.glance
+
+    def sink(self, data: bytes) -> None:
+        call = self._call
+        out = self._watch.feed(data)
+        call.deltas += data.count(b"\n\n")
+        if not call.first and self._watch.visible:
+            call.first = self._clock()
+        self._write(out)
+
+    def close(self) -> None:
+        self._write(self._watch.close())
+
+    def fail(self, error: Error) -> None:
+        self._write(self._watch.fail(error))
+
+    def _write(self, out: bytes) -> None:
+        if out:
+            exchange = self._call.exchange
+            if not exchange.started:
+                self._begin(self._call)
+            exchange.write(out)
+
+
+class Retold:
+    """One dialect's stream as another's."""
+
+    __slots__ = ("_begin", "_call", "_clock", "_parser", "_renderer", "_restorer")
+
+    def __init__(
+        self, call: Call, begin: Begin, clock: Clock, source: str, context: Context, undo: Undo | None
+    ) -> None:
+        self._call = call
+        self._begin = begin
+        self._clock = clock
+        self._parser = DIALECTS[source].Parser()
+        self._renderer = call.dialect.Renderer(context)
+        self._restorer = Restorer(undo)
+
+    def sink(self, data: bytes) -> None:
+        self._tell(self._parser.feed(data))
+
+    def close(self) -> None:
+        self._tell(self._parser.close())
+
+    def fail(self, error: Error) -> None:
+        self._write(self._renderer.fail(error))
+
+    def _tell(self, events: list[ir.Event]) -> None:
+        if not events:
+            return
+        call = self._call
+        for event in events:
+            kind = type(event)
+            if kind is ir.Delta:
+                call.deltas += 1
+                if not call.first:
+                    call.first = self._clock()
+            elif kind is not ir.Open and kind is not ir.Close:
+                observe(call.glance, event)
+        self._write(self._renderer.render(self._restorer.feed(events)))
+
+    def _write(self, out: bytes) -> None:
+        if out:
+            exchange = self._call.exchange
+            if not exchange.started:
+                self._begin(self._call)
+            exchange.write(out)
+
+
+def observe(glance: Glance, event: ir.Event) -> None:
+    """Note what the ledger needs of an event."""
+    match event:
+        case ir.Start():
+            glance.id, glance.model = event.id, event.model
+        case ir.Spent(usage):
+            glance.usage = usage
+        case ir.Finished(_, finish):
+            glance.finish = finish
+        case ir.End(error):
+            glance.error = error
+        case _:
+            pass

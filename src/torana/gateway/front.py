@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from torana.call import Surface
 from torana.dialects import DIALECTS
-from torana.errors import Error, Forbidden, InternalError, NotFound, public_status
-from torana.gateway import heads, told
+from torana.errors import Error, InternalError, NotFound, public_status
+from torana.gateway import heads, openapi, told
 from torana.gateway.life import Gateway, Parts
 from torana.ledger import new_call_id
 from torana.net import Exchange, Headers
@@ -37,17 +37,18 @@ class Front:
         *,
         admin: Callable[[Exchange], Awaitable[None]],
         metrics: Callable[[], tuple[str, bytes]],
-        openapi: Callable[[], bytes],
         unready: Callable[[], str],
         public_models: bool = False,
+        public_metrics: bool = False,
     ) -> None:
         self._gateway = gateway
         self._parts = parts
         self._admin = admin
         self._metrics = metrics
-        self._openapi = openapi
+        self._openapi = b""
         self._unready = unready
         self._public_models = public_models
+        self._public_metrics = public_metrics
 
     async def __call__(self, exchange: Exchange) -> None:
         try:
@@ -62,7 +63,9 @@ class Front:
             self._refuse(exchange, error)
         except Exception:
             log.exception("%s %s failed inside the gateway", exchange.method, exchange.path)
-            self._refuse(exchange, InternalError("the gateway failed on this request; its log has the reason"))
+            self._refuse(
+                exchange, InternalError("the gateway failed on this request; its log has the reason")
+            )
 
     def _refuse(self, exchange: Exchange, error: Error) -> None:
         self._parts.counters.refuse(error.native_code or error.code)
@@ -82,9 +85,10 @@ class Front:
                 reason = self._unready()
                 self._say(exchange, {"status": reason or "ok"}, 503 if reason else 200)
             case "openapi":
-                exchange.answer(200, [heads.JSON], self._openapi())
+                self._openapi = self._openapi or openapi.render()
+                exchange.answer(200, [heads.JSON], self._openapi)
             case "metrics":
-                if not exchange.peer.startswith(LOOPBACK):
+                if not self._public_metrics and not exchange.peer.startswith(LOOPBACK):
                     self._key(exchange)
                 kind, body = self._metrics()
                 exchange.answer(200, [(b"content-type", kind.encode()), *heads.PRIVATE], body)
@@ -124,8 +128,5 @@ def refuse(error: Error, path: str, headers: dict[bytes, bytes]) -> tuple[Header
     """An error in the shape that a caller of this path understands: (head, status, body)."""
     name, id = error_dialect(path, headers), new_call_id()
     anthropic = name == "anthropic"
-    head = heads.refusal(error, id, anthropic=anthropic)
+    head = heads.refusal(error, id)
     return head, public_status(error, anthropic=anthropic), DIALECTS[name].render_error(error, id)
-
-
-__all__ = ["Forbidden", "Front", "refuse"]

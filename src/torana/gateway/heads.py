@@ -66,7 +66,7 @@ def dropped(call: Call) -> bytes:
     return field(names)[:DROPPED_BYTES_MAX]
 
 
-def refusal(error: Error, id: str, *, anthropic: bool) -> Headers:
+def refusal(error: Error, id: str) -> Headers:
     """The head of an error answer."""
     name = id.encode()
     headers = [JSON, *PRIVATE, (b"x-request-id", name), (b"request-id", name)]
@@ -79,10 +79,10 @@ def refusal(error: Error, id: str, *, anthropic: bool) -> Headers:
     return headers
 
 
-def refuse(call: Call, error: Error, now: float) -> None:
+def refuse(call: Call, error: Error) -> None:
     """Answer with an error, in the caller's dialect."""
     anthropic = call.surface.dialect == "anthropic"
-    headers = refusal(error, call.id, anthropic=anthropic)
+    headers = refusal(error, call.id)
     if call.target is not None:
         headers += [
             (b"torana-provider", field(call.target.provider.name)),

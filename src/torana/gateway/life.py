@@ -15,7 +15,13 @@ from msgspec import Struct
 from torana import ir
 from torana.call import Call, Surface
 from torana.dialects import DIALECTS, Context, Edits, Head, Rendered
-from torana.errors import Error, InternalError, InvalidRequest, Overloaded, UnsupportedMediaType, UpstreamError
+from torana.errors import (
+    Error,
+    InternalError,
+    Overloaded,
+    ShuttingDown,
+    UnsupportedMediaType,
+)
 from torana.gateway import account, heads
 from torana.gateway.reach import Reach, crossing
 from torana.gateway.relay import Retold, Tale, Verbatim, observe
@@ -23,7 +29,7 @@ from torana.ledger import Ledger, new_call_id
 from torana.net import Exchange, Reply
 from torana.policy import Gate, Live
 from torana.policy.routes import Routes
-from torana.records import AttemptEntry, CallEntry, Snapshot, Target
+from torana.records import AttemptEntry, CallEntry, Target
 from torana.surfaces import BODY_BYTES_MAX
 from torana.telemetry.metrics import Counters
 from torana.translate import Restorer
@@ -45,6 +51,7 @@ class Parts(Struct, frozen=True):
     gates: Sequence[Gate]
     clock: Callable[[], float]  # seconds, monotonic
     now: Callable[[], int]  # microseconds since 1970
+    strict: bool = False  # the intent is durable before the provider is asked
 
 
 class Gateway:
@@ -105,7 +112,7 @@ class Gateway:
         )
         envelope = call.envelope = call.dialect.read_envelope(call.body, _head(exchange))
         entry.asked, entry.stream, entry.user = envelope.model, envelope.stream, envelope.user
-        if len(envelope.metadata) if isinstance(envelope.metadata, bytes) else bytes(envelope.metadata):
+        if envelope.metadata:
             entry.metadata = bytes(envelope.metadata)[:METADATA_BYTES_MAX].decode("utf-8", "replace")
         if self._routes.snapshot is not call.snapshot:
             self._routes = Routes(call.snapshot)
@@ -121,10 +128,10 @@ class Gateway:
         same = target.provider.dialect == call.surface.dialect
         rendered = self._splice(call, target) if same else self._render(call, target)
         call.losses += rendered.losses
-        reply = await self._send(call, target, rendered, same)
+        reply = await self._send(call, target, rendered)
         try:
             if reply.status != 200:
-                await self._pass_error(call, target, reply, same)
+                await self._pass_error(target, reply, same)
             elif call.envelope.stream and _is_event_stream(reply):
                 await self._stream(call, reply, self._tale(call, target, rendered, same))
             else:
@@ -143,10 +150,16 @@ class Gateway:
             rename=accent.rename,
         )
         losses = tuple(
-            [ir.Loss(name, "dropped", "the provider refuses it") for name in accent.drop if name in envelope.object.fields]
+            [
+                ir.Loss(name, "dropped", "the provider refuses it")
+                for name in accent.drop
+                if name in envelope.object.fields
+            ]
         )
         path = call.dialect.path(target.model, stream=envelope.stream)
-        return Rendered(call.dialect.splice(envelope, edits), path, crossing(call, call.surface.dialect), losses)
+        return Rendered(
+            call.dialect.splice(envelope, edits), path, crossing(call, call.surface.dialect), losses
+        )
 
     def _render(self, call: Call, target: Target) -> Rendered:
         """The caller's request in the target's dialect."""
@@ -154,7 +167,7 @@ class Gateway:
         request.model = target.model
         return DIALECTS[target.provider.dialect].render_request(request, target.traits)
 
-    async def _send(self, call: Call, target: Target, rendered: Rendered, same: bool) -> Reply:
+    async def _send(self, call: Call, target: Target, rendered: Rendered) -> Reply:
         """One attempt, with its intent written before."""
         parts = self._parts
         call.attempts += 1
@@ -162,6 +175,8 @@ class Gateway:
         entry.provider, entry.model, entry.attempts = target.provider.name, target.model, call.attempts
         call.attempt = AttemptEntry(call.id, call.attempts, target.provider.name, target.model, parts.now())
         parts.ledger.begin(entry, call.attempt)
+        if parts.strict:
+            await parts.ledger.flush()
         call.sent = self._clock()
         reply = await parts.reach.send(
             target, rendered.path, rendered.headers, rendered.body, stream=call.envelope.stream
@@ -172,7 +187,7 @@ class Gateway:
         call.relaying = reply.status == 200
         return reply
 
-    async def _pass_error(self, call: Call, target: Target, reply: Reply, same: bool) -> None:
+    async def _pass_error(self, target: Target, reply: Reply, same: bool) -> None:
         """The provider refused: its status, type, message, param and code, in the caller's dialect."""
         body = await reply.read(ERROR_BYTES_MAX)
         error = DIALECTS[target.provider.dialect].parse_error(reply.status, body)
@@ -200,6 +215,12 @@ class Gateway:
                 raise
             call.error = error
             tale.fail(error)
+        except CancelledError:
+            if exchange.started and not exchange.left:
+                call.error = ShuttingDown("the gateway is shutting down; this answer is not complete")
+                tale.fail(call.error)
+                exchange.finish()
+            raise
         finally:
             exchange.source = None
         exchange.finish()
@@ -232,7 +253,10 @@ class Gateway:
     def _context(self, call: Call) -> Context:
         envelope = call.envelope
         return Context(
-            id=call.id, created=self._parts.now() // 1_000_000, model=envelope.model, want_usage=envelope.want_usage
+            id=call.id,
+            created=self._parts.now() // 1_000_000,
+            model=envelope.model,
+            want_usage=envelope.want_usage,
         )
 
     def _begin(self, call: Call) -> None:
@@ -248,7 +272,7 @@ class Gateway:
         if call.exchange.started:
             call.exchange.abort()
             return
-        heads.refuse(call, error, self._clock())
+        heads.refuse(call, error)
 
     def _settle(self, call: Call) -> None:
         """Close the entry, if the call got as far as having one."""

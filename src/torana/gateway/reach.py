@@ -55,9 +55,7 @@ class Reach:
         origin, head = self._head(target, path, headers)
         return await self._wire.send(origin, head, body, provider.timeouts, stream=stream)
 
-    def _head(
-        self, target: Target, path: str, headers: tuple[tuple[str, str], ...]
-    ) -> tuple[object, bytes]:
+    def _head(self, target: Target, path: str, headers: tuple[tuple[str, str], ...]) -> tuple[object, bytes]:
         key = (id(target), path, headers)
         found = self._heads.get(key)
         if found is None:

@@ -57,7 +57,9 @@ def rss_mb(root: int) -> float:
     return total_kib * 1024 / 1e6
 
 
-def start(command: list[str], *, core: int, log: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+def start(
+    command: list[str], *, core: int, log: Path, environment: dict[str, str]
+) -> "subprocess.Popen[bytes]":
     """Starts a command pinned to one core, output to `log`. It inherits nothing secret: only PATH and HOME."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     with log.open("wb") as output:
@@ -68,7 +70,7 @@ def start(command: list[str], *, core: int, log: Path, environment: dict[str, st
             stderr=subprocess.STDOUT,
             env=inherited | environment,
             cwd=log.parent,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - no threads run here
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
 
 

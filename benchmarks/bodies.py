@@ -42,7 +42,7 @@ def messages_request(model: str, *, stream: bool) -> bytes:
 
 
 def chat_answer() -> bytes:
-    message = {"role": "assistant", "content": _WORDS * 7, "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": _WORDS * 7, "refusal": None, "annotations": []}
     return _json(
         {
             "id": "chatcmpl-bench000000000000000000000000",

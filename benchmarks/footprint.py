@@ -7,13 +7,17 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 INSTALL_S_MAX = 180
-_IMPORTS = 9
-_IMPORT = "import time; began = time.perf_counter(); import torana.translate; print(time.perf_counter() - began)"
+PACKAGES_MAX, MB_MAX = 15, 40  # the targets of the project for its core
+_STARTS = 9
+_IMPORT = (
+    "import time; began = time.perf_counter(); import torana.translate; print(time.perf_counter() - began)"
+)
 # Every file of every installed distribution but the installer's own, as their RECORD files list them.
 _WEIGH = """
 import importlib.metadata, json
@@ -24,11 +28,23 @@ print(json.dumps({"packages": sorted(d.name for d in own),
 """
 
 
+def interpreter() -> dict[str, float]:
+    """Start-up time (least of several) and memory of Python with nothing to do: yardsticks for our own."""
+    times = []
+    for _ in range(_STARTS):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+        times.append(time.perf_counter() - began)
+    peak = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"  # KiB on Linux
+    told = subprocess.run([sys.executable, "-c", peak], capture_output=True, check=True).stdout
+    return {"interpreter_s": min(times), "interpreter_mb": int(told) * 1024 / 1e6}
+
+
 def import_ms() -> float:
     """The least of several fresh interpreters: the time of the import statement alone, bytecode cached."""
     times = [
         float(subprocess.run([sys.executable, "-c", _IMPORT], capture_output=True, check=True).stdout)
-        for _ in range(_IMPORTS)
+        for _ in range(_STARTS)
     ]
     return min(times) * 1000
 
@@ -47,7 +63,7 @@ def installation(directory: Path) -> dict[str, Any]:  # {"packages": [name, ...]
 
 
 def measure(directory: Path, *, with_install: bool) -> dict[str, Any]:  # what could be measured, or "failed"
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"packages_max": PACKAGES_MAX, "mb_max": MB_MAX, **interpreter()}
     try:
         figures["import_ms"] = import_ms()
         if with_install:

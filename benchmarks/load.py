@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import uvloop
-
 from benchmarks import bodies
 from benchmarks.upstream import HOST
 

@@ -6,6 +6,7 @@ Knows the names of the figures, not how they were measured.
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.footprint import MB_MAX, PACKAGES_MAX
 from benchmarks.gateways import RELAY, TO_ANTHROPIC, TO_CHAT
 
 Results = dict[str, Any]  # what run.py writes to latest.json
@@ -56,8 +57,8 @@ TARGETS: tuple[tuple[str, str, float, bool, Callable[[Results], float | None]], 
     ("Idle memory", "MB", 60, True, _torana("rss_idle_mb")),
     ("Ready after", "s", 0.7, True, _torana("ready_s")),
     ("import torana.translate", "ms", 60, True, lambda results: at(results, "footprint", "import_ms")),
-    ("Packages installed", "", 15, True, lambda results: at(results, "footprint", "packages")),
-    ("Size installed", "MB", 40, True, lambda results: at(results, "footprint", "mb")),
+    ("Packages installed", "", PACKAGES_MAX, True, lambda results: at(results, "footprint", "packages")),
+    ("Size installed", "MB", MB_MAX, True, lambda results: at(results, "footprint", "mb")),
 )
 
 
@@ -66,7 +67,11 @@ def _number(value: float | None) -> str:
         return "-"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.{1 if abs(value) >= 10 else 2}f}"
+    return (
+        f"{value:.0f}"
+        if abs(value) >= 100 or value == int(value)
+        else f"{value:.{1 if abs(value) >= 10 else 2}f}"
+    )
 
 
 def _row(cells: list[str]) -> str:
@@ -82,9 +87,17 @@ def targets(results: Results) -> str:
     rows = []
     for name, unit, bound, ceiling, read in TARGETS:
         value = read(results)
-        met = "not measured" if value is None else "yes" if (value <= bound) == ceiling or value == bound else "NO"
+        met = (
+            "not measured"
+            if value is None
+            else "yes"
+            if (value <= bound) == ceiling or value == bound
+            else "NO"
+        )
         sign = "at most" if ceiling else "at least"
-        rows.append([name, f"{_number(value)} {unit}".strip(), f"{sign} {_number(bound)} {unit}".strip(), met])
+        rows.append(
+            [name, f"{_number(value)} {unit}".strip(), f"{sign} {_number(bound)} {unit}".strip(), met]
+        )
     return _table(["Torana", "measured", "target", "met"], rows)
 
 
@@ -119,7 +132,9 @@ def beside(results: Results) -> str:
 
 
 def _failures(results: Results) -> list[str]:
-    lines = [f"- {name}: {found['failed']}" for name, found in results["gateways"].items() if "failed" in found]
+    lines = [
+        f"- {name}: {found['failed']}" for name, found in results["gateways"].items() if "failed" in found
+    ]
     for name, figures in results["gateways"].items():
         for crossing, leg in figures.get("legs", {}).items():
             if "failed" in leg:
@@ -134,13 +149,17 @@ def markdown(results: Results) -> str:
     machine, direct = results["machine"], results["direct"]
     parts = [
         "# Measured",
-        f"{results['date']}, `python -m benchmarks.run`; {machine['cores']} cores of {machine['cpu']}, Linux "
-        f"{machine['kernel']}, Python {machine['python']}. 1 KB bodies; each gateway alone on one core.",
+        (
+            f"{results['date']}, `python -m benchmarks.run`; {machine['cores']} cores of {machine['cpu']}, Linux "
+            f"{machine['kernel']}, Python {machine['python']}. 1 KB bodies; each gateway alone on one core."
+        ),
         targets(results),
         beside(results),
-        f"Direct leg: {_number(direct['whole']['per_s'])} requests/s, {_number(direct['whole']['cpu_us'])} us of "
-        f"the mock's own CPU per request; p50 {_number(direct['paced']['p50_ms'])} ms and p99 "
-        f"{_number(direct['paced']['p99_ms'])} ms at 1,000/s.",
+        (
+            f"Direct leg: {_number(direct['whole']['per_s'])} requests/s, {_number(direct['whole']['cpu_us'])} us of "
+            f"the mock's own CPU per request; p50 {_number(direct['paced']['p50_ms'])} ms and p99 "
+            f"{_number(direct['paced']['p99_ms'])} ms at 1,000/s."
+        ),
     ]
     failures = _failures(results)
     if failures:

@@ -17,7 +17,6 @@ from typing import cast
 from urllib.parse import parse_qs
 
 import uvloop
-
 from benchmarks import bodies
 
 HOST = "127.0.0.1"

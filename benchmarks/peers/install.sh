@@ -19,6 +19,8 @@ install_pypi() { # package version directory
 install_npm() { # package version directory
     rm -rf "$3"
     mkdir -p "$3"
+    # peers/NAME.json holds overrides of a package's own dependencies, with the reason.
+    if [ -f "$here/$(basename "$3").json" ]; then cp "$here/$(basename "$3").json" "$3/package.json"; fi
     # No scripts: an install step of a package may run nothing on the machine that measures.
     npm install --prefix "$3" --no-audit --no-fund --ignore-scripts --loglevel=error "$1@$2"
 }

@@ -10,12 +10,12 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 from msgspec.structs import replace
 
-from torana.dialects.openai_chat.wire import NOTHING, Number, names, object_decoder, present, unknown
+from torana.dialects.openai_chat.wire import NOTHING, names, object_decoder, present, unknown
 from torana.errors import UpstreamInvalid
 from torana.ir import Extra, Usage
 from torana.wire import json
 
-Count = Number | None
+Count = int | float | None  # whole numbers, whatever a JSON writer makes of them
 
 
 class Written(Struct):
@@ -80,14 +80,16 @@ SAID = frozenset(
         "completion_tokens_details", "cost",
     }
 )  # fmt: skip
-SUBSETS = (
-    ("input.audio", "prompt", "audio_tokens"),
-    ("input.image", "prompt", "image_tokens"),
-    ("input.video", "prompt", "video_tokens"),
-    ("output.audio", "completion", "audio_tokens"),
-    ("output.image", "completion", "image_tokens"),
-    ("output.accepted", "completion", "accepted_prediction_tokens"),
-    ("output.rejected", "completion", "rejected_prediction_tokens"),
+INPUTS = (
+    ("input.audio", "audio_tokens"),
+    ("input.image", "image_tokens"),
+    ("input.video", "video_tokens"),
+)
+OUTPUTS = (
+    ("output.audio", "audio_tokens"),
+    ("output.image", "image_tokens"),
+    ("output.accepted", "accepted_prediction_tokens"),
+    ("output.rejected", "rejected_prediction_tokens"),
 )
 DETAILS = names(Details)
 
@@ -108,10 +110,11 @@ CUT: Extra = {}  # numbers were cut: an empty extra says so to parse_usage
 def classes(said: Stated) -> Usage:
     before = said.prompt_tokens_details or said.prompt_token_details or _NO_DETAILS
     after = said.completion_tokens_details or _NO_DETAILS
-    prompt, completion = _count(said.prompt_tokens), _count(said.completion_tokens)
-    total = None if said.total_tokens is None else _count(said.total_tokens)
+    prompt = max(int(said.prompt_tokens or 0), 0)
+    completion = max(int(said.completion_tokens or 0), 0)
+    total = None if said.total_tokens is None else int(said.total_tokens)
     read, write, write_1h = _cached(said, before)
-    reasoning = max(_count(after.reasoning_tokens), _count(said.reasoning_tokens))
+    reasoning = int(max(after.reasoning_tokens or 0, said.reasoning_tokens or 0, 0))
     beside = reasoning > 0 and total == prompt + completion + reasoning
     cut = read + write + write_1h > prompt or (reasoning > completion and not beside)
     if cut:
@@ -139,43 +142,47 @@ def classes(said: Stated) -> Usage:
     )
 
 
-def _count(number: Count) -> int:
-    return max(int(number), 0) if number else 0
-
-
 def _cached(said: Stated, details: Details) -> tuple[int, int, int]:
     read = max(
-        _count(details.cached_tokens),
-        _count(details.cache_read_input_tokens),
-        _count(said.prompt_cache_hit_tokens),
-        _count(said.cached_tokens),
-        _count(said.num_cached_tokens),
-        _count(said.cache_read_input_tokens),
+        details.cached_tokens or 0,
+        details.cache_read_input_tokens or 0,
+        said.prompt_cache_hit_tokens or 0,
+        said.cached_tokens or 0,
+        said.num_cached_tokens or 0,
+        said.cache_read_input_tokens or 0,
     )
     write = max(
-        _count(details.cache_write_tokens),
-        _count(details.cache_creation_input_tokens),
-        _count(said.cache_creation_input_tokens),
+        details.cache_write_tokens or 0,
+        details.cache_creation_input_tokens or 0,
+        said.cache_creation_input_tokens or 0,
     )
-    held = _count(details.cache_write_details.write_1h_tokens) if details.cache_write_details else 0
-    return read, max(write - held, 0), held
+    if details.cache_write_details is None:
+        return int(read), int(write), 0
+    held = int(details.cache_write_details.write_1h_tokens or 0)
+    return int(read), max(int(write) - held, 0), held
 
 
 def _subsets(before: Details, after: Details) -> dict[str, int] | None:
     found = {}
-    for name, side, field in SUBSETS:
-        if count := getattr(before if side == "prompt" else after, field):
-            found[name] = _count(count)
+    if before.audio_tokens or before.image_tokens or before.video_tokens:
+        found = {name: int(count) for name, field in INPUTS if (count := getattr(before, field))}
+    if (
+        after.audio_tokens
+        or after.image_tokens
+        or after.accepted_prediction_tokens
+        or after.rejected_prediction_tokens
+    ):
+        found |= {name: int(count) for name, field in OUTPUTS if (count := getattr(after, field))}
     return found or None
 
 
 def _calls(said: Stated) -> dict[str, int] | None:
-    searches = max(
-        _count(said.num_search_queries),
-        _count(said.server_tool_use_details.web_search_requests) if said.server_tool_use_details else 0,
-        _count(said.web_search_usage.tool_usage) if said.web_search_usage else 0,
-    )
-    return {"web_search": searches} if searches else None
+    searches = said.num_search_queries or 0
+    if said.server_tool_use_details is not None:
+        searches = max(searches, said.server_tool_use_details.web_search_requests or 0)
+    if said.web_search_usage is not None:
+        searches = max(searches, said.web_search_usage.tool_usage or 0)
+    return {"web_search": int(searches)} if searches else None
 
 
 def _cost(raw: Raw) -> str:
@@ -211,9 +218,8 @@ def render_usage(usage: Usage, *, home: bool, cost: str = "") -> dict[str, objec
             "write_1h_tokens": usage.cache_write_1h,
         }
     after: dict[str, object] = {"reasoning_tokens": usage.reasoning}
-    for name, side, field in SUBSETS:
-        if name in of:
-            (before if side == "prompt" else after)[field] = of[name]
+    before |= {field: of[name] for name, field in INPUTS if name in of}
+    after |= {field: of[name] for name, field in OUTPUTS if name in of}
     body: dict[str, object] = {
         "prompt_tokens": prompt,
         "completion_tokens": completion,

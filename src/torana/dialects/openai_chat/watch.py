@@ -2,7 +2,7 @@
 
 import re
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, ValidationError
 from msgspec.json import Decoder
 
 from torana.dialects.interface import Glance
@@ -99,7 +99,7 @@ def glance(body: bytes) -> Glance:
         look.model or "",
         choice.finish,
         classes(usage) if usage is not None else None,
-        parse_inband(look.error, look.status_code or 0) if present(look.error) else None,
+        parse_inband(look.error, look.status_code or 0) if look.error and present(look.error) else None,
     )
 
 
@@ -121,9 +121,18 @@ class Watch:
     def feed(self, data: bytes) -> bytes:
         if self._hide:
             return self._sift(data)
+        if self._is_one_event(data):
+            self._see(data[6:-2])
+            return data
         for _, frame in self._frames.feed(data):
             self._see(frame)
         return data
+
+    def _is_one_event(self, data: bytes) -> bool:
+        """One read is one event most of the time, and needs no cutting."""
+        if self._frames.rest or data[:6] != b"data: " or data[-2:] != b"\n\n":
+            return False
+        return data.find(b"\n") == len(data) - 2 and b"\r" not in data
 
     def close(self) -> bytes:
         held, self._held = self._held[self._sent :], b""
@@ -155,6 +164,10 @@ class Watch:
             return self._see_odd(frame)
         try:
             look = _look.decode(frame)
+        except (
+            ValidationError
+        ):  # JSON of a shape nobody knows: it is passed on, and says nothing to the ledger
+            return False
         except BROKEN as broken:
             raise UpstreamInvalid(f"the stream holds a chunk that cannot be read: {broken}") from None
         if look.choices:
@@ -202,6 +215,8 @@ class Watch:
 
     def _sift(self, data: bytes) -> bytes:
         """Event by event: a whole one is judged, an unfinished one waits while it may be usage alone."""
+        if not self._held and self._is_one_event(data):
+            return b"" if self._see(data[6:-2]) else data
         buffer = self._held + data if self._held else data
         passed: list[bytes] = []
         start = 0

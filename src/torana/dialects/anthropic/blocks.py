@@ -12,13 +12,13 @@ from torana.dialects.anthropic.citations import parse_citation
 from torana.dialects.anthropic.wire import BLOCK, BLOCKS, DIALECT, ISSUER, QUOTE, first_byte, said, text_of
 from torana.errors import Error
 from torana.ir import Data, Extra, Media, Opaque, Part, Seal, Text, Thinking, ToolCall, ToolResult
-from torana.wire.json import read
+from torana.wire.json import encode, read
 
 CARRIED = "torana:"
 # A seal of another issuer rides to an Anthropic client, which must return it untouched, in `signature` or `data` as
 # torana:ISSUER:HOLDS:SEAL. No signature of Anthropic's own has a colon: they are base64.
 
-DIRECT = b'"direct"'  # caller {"type":"direct"}: the model itself called, which goes without saying
+DIRECT = {"type": Raw(b'"direct"')}
 ERROR_TAIL = "_tool_result_error"
 
 
@@ -65,7 +65,7 @@ def _part(block: wire.TaggedBlock, extra: Extra, raw: Raw, refusal: type[Error])
             ttl, extra = parse_cache(cache, extra, refusal)
             return Text(text, citations, cache=ttl, extra=extra)
         case wire.ToolUse(id, name, given, caller, cache):
-            ttl, extra = parse_cache(cache, _with_caller(extra, caller), refusal)
+            ttl, extra = parse_cache(cache, _with_caller(extra, caller, refusal), refusal)
             return ToolCall(id, name, _arguments(given), cache=ttl, extra=extra)
         case wire.ToolResultBlock(id, content, failed, cache):
             ttl, extra = parse_cache(cache, extra, refusal)
@@ -76,7 +76,7 @@ def _part(block: wire.TaggedBlock, extra: Extra, raw: Raw, refusal: type[Error])
         case wire.RedactedThinking(data):
             return Thinking(seal=parse_seal(data, "thought"), extra=extra)
         case wire.ServerToolUse(id, name, given, caller, cache):
-            ttl, extra = parse_cache(cache, _with_caller(extra, caller), refusal)
+            ttl, extra = parse_cache(cache, _with_caller(extra, caller, refusal), refusal)
             return ToolCall(id, name, _arguments(given), "hosted", cache=ttl, extra=extra)
         case wire.McpToolUse(id, name, server, given, cache):
             ttl, extra = parse_cache(cache, extra, refusal)
@@ -99,10 +99,11 @@ def _arguments(given: Raw) -> str:
     return text_of(given) if said(given) else "{}"
 
 
-def _with_caller(extra: Extra, caller: Raw) -> Extra:
-    if not said(caller) or (DIRECT in bytes(caller) and len(bytes(caller)) < 24):
+def _with_caller(extra: Extra, caller: Raw, refusal: type[Error]) -> Extra:
+    """{"type":"direct"} says that the model itself called, which goes without saying."""
+    if not said(caller) or (fields := read(wire.OBJECT, caller, refusal)) == DIRECT:
         return extra
-    return {**(extra or {}), "caller": caller}
+    return {**(extra or {}), "caller": Raw(encode(fields))}
 
 
 def parse_cache(cache: Raw, extra: Extra, refusal: type[Error]) -> tuple[str, Extra]:
@@ -174,7 +175,7 @@ def _composed(content: Raw, refusal: type[Error]) -> Media | None:
 
 def _hosted_result(block: wire.HostedResult, extra: Extra, refusal: type[Error]) -> ToolResult:
     name = block.type.removesuffix("_tool_result")
-    ttl, extra = parse_cache(block.cache_control, _with_caller(extra, block.caller), refusal)
+    ttl, extra = parse_cache(block.cache_control, _with_caller(extra, block.caller, refusal), refusal)
     failed = bool(block.is_error)
     parts: tuple[Part, ...] = ()
     if name == "mcp" and said(block.content):

@@ -28,9 +28,11 @@ def call_id(call: ToolCall, message: str, index: int) -> str:
 
 def retell(part: Part, own: bool, message: str, index: int, losses: list[Loss]) -> Part | None:
     """None for what says nothing, or nothing to anybody else."""
+    where = f"content.{index}"
+    if isinstance(part, ToolCall) and part.kind != "custom" and input_of(part.text) is None:
+        losses.append(Loss(f"{where}.input", "rewritten", f"no JSON object: it is under {INVALID_JSON}"))
     if own:
         return part
-    where = f"content.{index}"
     match part:
         case Text():
             if any(citation.where is not None for citation in part.citations):

@@ -131,6 +131,7 @@ class Parser:
             events.append(Note(extra))
         for part in parse_blocks(fields.content or [], UpstreamInvalid, "message.content"):
             self._whole(part, events)
+        self._finish(fields.stop_reason, fields.stop_sequence, events)
 
     def _whole(self, part: Part, events: list[Event]) -> None:
         events += [Open(self._next, part), Close(self._next)]
@@ -236,6 +237,8 @@ class Parser:
             usage, _ = parse_usage(self._usage)
             if usage is not None:
                 events.append(Spent(usage))
-        if stop.stop_reason:
-            native = stop.stop_reason
-            events.append(Finished(0, finish_of(native), native, stop.stop_sequence or ""))
+        self._finish(stop.stop_reason, stop.stop_sequence, events)
+
+    def _finish(self, native: str | None, matched: str | None, events: list[Event]) -> None:
+        if native:
+            events.append(Finished(0, finish_of(native), native, matched or ""))

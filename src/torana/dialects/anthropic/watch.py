@@ -79,6 +79,8 @@ class Watch:
             self._started = True
             self.glance.id, self.glance.model = fields.id or "", fields.model or ""
         self.visible = self.visible or bool(fields.content)
+        if fields.stop_reason:
+            self.glance.finish = finish_of(fields.stop_reason)
         self._spend(fields.usage)
 
     def _settle(self, event: StreamFields) -> None:

@@ -27,20 +27,22 @@ from torana.ledger import Ledger
 from torana.net import Exchange
 from torana.net.client import Client
 from torana.net.limits import ServerLimits
+from torana.net.origin import parse_origin, render_head
 from torana.net.proxies import Proxies
 from torana.net.server import Server
 from torana.policy import Live
 from torana.policy.keys import KeyGate
-from torana.providers import discover
-from torana.providers.echo import Echo
-from torana.records import Key, Snapshot
+from torana.providers import auth, discover, echo
+from torana.records import Key, Provider, Snapshot, Timeouts
 from torana.store import Store, open_store
 from torana.telemetry.metrics import Counters, Scrape
 
 log = logging.getLogger("torana.app")
 
 DISCOVER_S = 60.0  # a local server's models change when a person loads one
-STOPPED_S = 5.0  # the last entries, after the last call
+LIST_S = 10.0  # a server's own list of models; nobody waits for it
+LIST_BYTES_MAX = 8 * 1024 * 1024  # OpenRouter's, the longest known, has about 1 MB
+ECHO = echo.PROVIDER.name
 
 
 class ServeOptions(Struct, frozen=True):
@@ -106,7 +108,7 @@ class App:
         if self._path is not None:
             seen = settings.sight(self._path)
             self._own(settings.watch(self._path, self.reload, seen=seen))
-        names = tuple(name for name in snapshot.providers if name != Echo.name)
+        names = tuple(name for name in snapshot.providers if name != ECHO)
         models = sum([len(snapshot.models.get(name, {})) for name in names])
         return Ready(address, names, models, first, settings.database(config.store))
 
@@ -144,7 +146,7 @@ class App:
         gateway = Gateway(
             parts := Parts(
                 live=self.live,
-                reach=Reach(self._client, {Echo.name: Echo()}),
+                reach=Reach(self._client, {ECHO: echo.Echo()}),
                 ledger=self.ledger,
                 counters=self.counters,
                 gates=[KeyGate()],
@@ -201,8 +203,8 @@ class App:
         found = settings.snapshot(config, self._environ, stored, self._version)
         return replace(
             found,
-            providers={**found.providers, Echo.name: Echo.provider()},
-            models={**found.models, Echo.name: Echo.models()},
+            providers={**found.providers, ECHO: echo.PROVIDER},
+            models={**found.models, ECHO: {echo.MODEL.id: echo.MODEL}},
         )
 
     async def publish(self) -> None:
@@ -234,7 +236,7 @@ class App:
         """Ask the servers that have live lists what they serve, now and every minute."""
         while True:
             for name, provider in self.live.snapshot.providers.items():
-                if not (provider.discover and name != Echo.name):
+                if not (provider.discover and name != ECHO):
                     continue
                 try:
                     rows = await discover.discover(provider, self._fetch)
@@ -246,6 +248,17 @@ class App:
                     self._told = {**self._told, name: told}
                     self._swap(self.live.snapshot)
             await asyncio.sleep(DISCOVER_S)
+
+    async def _fetch(self, provider: Provider, path: str) -> tuple[int, bytes]:
+        """GET base_url + path."""
+        origin, prefix = parse_origin(provider.base_url)
+        headers = [*provider.headers.items(), *auth.credential_headers(provider)]
+        head = render_head("GET", origin, prefix + path, headers)
+        reply = await self._client.send(origin, head, b"", Timeouts(total_s=LIST_S), stream=False)
+        try:
+            return reply.status, await reply.read(LIST_BYTES_MAX)
+        finally:
+            reply.close()
 
 
 # ---------------------------------------------------------------- a process

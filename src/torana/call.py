@@ -2,13 +2,14 @@
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from torana.dialects import Dialect, Envelope, Glance
 from torana.errors import Error
 from torana.ir import Loss
 from torana.net import Exchange
 from torana.records import AttemptEntry, CallEntry, Key, Snapshot, Target
+from torana.wire.json import Object
 
 Operation = Literal[
     "converse", "models", "model", "call", "healthy", "ready", "hello", "metrics", "openapi", "admin"
@@ -28,6 +29,9 @@ class Surface(Struct, frozen=True):
     id: str = ""
 
 
+UNREAD = Envelope(Object(b"{}"), "")
+
+
 class Call(Struct):
     """Times are seconds of the monotonic clock; 0.0: not yet."""
 
@@ -37,12 +41,13 @@ class Call(Struct):
     dialect: Dialect  # the caller's
     snapshot: Snapshot  # as it was when the call came: one call sees one configuration
     started: float
+    entry: CallEntry  # what the ledger will say; written only when `recorded`
+    recorded: bool = False  # somebody we know asked
     key: Key | None = None
     body: bytes = b""
-    envelope: Envelope | None = None
+    envelope: Envelope = UNREAD
     targets: tuple[Target, ...] = ()
     target: Target | None = None
-    entry: CallEntry | None = None
     attempt: AttemptEntry | None = None
     attempts: int = 0
     losses: tuple[Loss, ...] = ()
@@ -50,7 +55,8 @@ class Call(Struct):
     heard: float = 0.0  # the head of its answer came
     first: float = 0.0  # something a person would see came
     deltas: int = 0  # events relayed, the estimate of output tokens where the provider states none
-    glance: Glance = Glance()
+    glance: Glance = field(default_factory=Glance)
     error: Error | None = None
+    began: bool = False  # the head of a stream left
     answered: bool = False  # the answer reached its end
     relaying: bool = False  # the provider accepted: what happens from here was paid for

@@ -164,7 +164,7 @@ State = Literal["intent", "ok", "error", "cancelled", "incomplete"]
 # intent: begun and not settled; after a crash it is all there is, and says so
 
 
-class Tokens(Struct, gc=False):
+class Tokens(Struct, frozen=True, gc=False):
     """ir.Usage as columns."""
 
     input: int = 0

@@ -138,7 +138,7 @@ def test_a_stream_without_its_end_is_an_error_in_band(stage, ending, asked, targ
     assert b"there" in answer.body
     last = answer.body.rstrip().split(b"\n")[-1]
     assert b'"error"' in last
-    assert b"[DONE]" not in answer.body and b"message_stop" not in answer.body
+    assert b"[DONE]" not in answer.body and b'"type":"message_stop"' not in answer.body
     assert b'"finish_reason":"stop"' not in answer.body
     entry = stage.torana.account(answer)
     assert entry["state"] == "incomplete"

@@ -35,7 +35,7 @@ class Rendered(Struct):
     type: str = "application/json"
 
 
-class Envelope(Struct):
+class Envelope(Struct, frozen=True):
     """What the gateway needs of a request it does not read: its top level, checked for types and duplicates."""
 
     object: Object

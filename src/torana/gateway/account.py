@@ -7,7 +7,7 @@ one relayed event (or four bytes of a whole answer) to a token out.
 from torana.call import Call
 from torana.ir import Usage
 from torana.providers import prices
-from torana.records import CallEntry, Tokens
+from torana.records import CallEntry, State, Tokens
 
 BYTES_PER_TOKEN = 4  # OpenAI's rule of thumb for English; JSON and code run lower, other scripts higher
 
@@ -30,11 +30,10 @@ def cost(call: Call, spent: Usage) -> int | None:
 
 
 def settle(call: Call, now: float) -> CallEntry:
-    """The finished entry of a call that has one."""
+    """The finished entry of a call."""
     entry = call.entry
-    assert entry is not None
     error = call.error or call.glance.error
-    entry.state = _state(call, error is not None)
+    entry.state = _state(call, failed=error is not None)
     entry.error = "" if error is None else (error.native_code or error.code)
     entry.latency = int((now - call.started) * 1e6)
     if call.first:
@@ -56,12 +55,12 @@ def settle(call: Call, now: float) -> CallEntry:
     return entry
 
 
-def _state(call: Call, failed: bool) -> str:
+def _state(call: Call, *, failed: bool) -> State:
     if call.exchange.left and not call.answered:
         return "cancelled"
     if not failed:
         return "ok"
-    return "incomplete" if call.exchange.started else "error"
+    return "incomplete" if call.began else "error"
 
 
 def tokens(usage: Usage) -> Tokens:

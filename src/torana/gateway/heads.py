@@ -92,7 +92,8 @@ def refuse(call: Call, error: Error) -> None:
     if call.losses:
         headers.append((b"torana-dropped", dropped(call)))
     body = error.body or call.dialect.render_error(error, call.id)
-    call.exchange.answer(public_status(error, anthropic=anthropic), headers, body)
+    call.entry.status = public_status(error, anthropic=anthropic)
+    call.exchange.answer(call.entry.status, headers, body)
 
 
 def field(text: str) -> bytes:
@@ -131,10 +132,10 @@ def should_retry(headers: Headers) -> bool | None:
     return None
 
 
-def faithful(status: int, body: bytes) -> bool:
-    """Whether a provider's error body is of its dialect's shape and may be passed on as it is. Refused
-    credentials are not: the message may repeat them."""
-    if status in (401, 403):
+def faithful(status: int, body: bytes, provider: Provider) -> bool:
+    """Whether a provider's error body is of its dialect's shape and may be passed on as it is. One that repeats
+    the operator's credential, or a part of it as refusals of credentials do, may not."""
+    if status in (401, 403) or (provider.api_key and provider.api_key.encode() in body):
         return False
     try:
         return bytes(json.fields(body).get("error", b"")).startswith(b"{")

@@ -65,13 +65,11 @@ class Gateway:
     async def converse(self, exchange: Exchange, surface: Surface) -> None:
         """The whole life of one conversation call."""
         parts = self._parts
+        now = parts.now()
+        id = new_call_id(now)
+        entry = CallEntry(id, "", surface.dialect, "", False, now)
         call = Call(
-            new_call_id(),
-            exchange,
-            surface,
-            DIALECTS[surface.dialect],
-            parts.live.snapshot,
-            self._clock(),
+            id, exchange, surface, DIALECTS[surface.dialect], parts.live.snapshot, self._clock(), entry
         )
         admitted: list[Gate] = []
         parts.counters.active += 1
@@ -105,11 +103,10 @@ class Gateway:
                 "the ledger cannot take more entries: its database is not keeping up", retry_after_s=1
             )
         _accept(exchange)
+        assert call.key is not None, "the first gate says whose call it is"
+        entry = call.entry
+        entry.key_id, call.recorded = call.key.id, True
         call.body = await exchange.read(BODY_BYTES_MAX)
-        assert call.key is not None
-        call.entry = entry = CallEntry(
-            call.id, call.key.id, call.surface.dialect, "", False, self._parts.now()
-        )
         envelope = call.envelope = call.dialect.read_envelope(call.body, _head(exchange))
         entry.asked, entry.stream, entry.user = envelope.model, envelope.stream, envelope.user
         if envelope.metadata:
@@ -193,7 +190,7 @@ class Gateway:
         error = DIALECTS[target.provider.dialect].parse_error(reply.status, body)
         error.retry_after_s = error.retry_after_s or heads.retry_after_s(reply.headers)
         error.retry = heads.should_retry(reply.headers)
-        if same and heads.faithful(reply.status, body):
+        if same and heads.faithful(reply.status, body, target.provider):
             error.body = body
         raise heads.redact(error, target.provider)
 
@@ -233,6 +230,7 @@ class Gateway:
             if call.glance.error is not None:
                 raise call.glance.error
             call.deltas = len(body) // account.BYTES_PER_TOKEN
+            call.entry.status = 200
             exchange.answer(200, heads.answer(call, self._clock()), body)
             return
         events = upstream.parse_response(body)
@@ -248,6 +246,7 @@ class Gateway:
             return
         out = call.dialect.render_response(ir.fold(events), self._context(call))
         call.losses += out.losses
+        call.entry.status = 200
         exchange.answer(200, heads.answer(call, self._clock()), out.body)
 
     def _context(self, call: Call) -> Context:
@@ -261,13 +260,14 @@ class Gateway:
 
     def _begin(self, call: Call) -> None:
         """The status line of a stream, written with its first bytes so that an early failure keeps its status."""
+        call.began, call.entry.status = True, 200
         call.exchange.start(200, heads.stream(call, self._clock()))
 
     # ---------------------------------------------------------------- after
 
     def _refuse(self, call: Call, error: Error) -> None:
         call.error = error
-        if call.entry is None:
+        if not call.recorded:
             self._parts.counters.refuse(error.native_code or error.code)
         if call.exchange.started:
             call.exchange.abort()
@@ -275,12 +275,11 @@ class Gateway:
         heads.refuse(call, error)
 
     def _settle(self, call: Call) -> None:
-        """Close the entry, if the call got as far as having one."""
-        entry, attempt = call.entry, call.attempt
-        if entry is None:
+        """Close the entry. Of a caller we do not know there is none."""
+        if not call.recorded:
             return
-        now = self._clock()
-        account.settle(call, now)
+        attempt, now = call.attempt, self._clock()
+        entry = account.settle(call, now)
         if attempt is not None:
             attempt.state, attempt.error = entry.state, entry.error
             attempt.latency = int((now - call.sent) * 1e6)

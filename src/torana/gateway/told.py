@@ -95,10 +95,10 @@ def _known(row: Model) -> Object:
         "input_modalities": row.input or None,
         "output_modalities": row.output or None,
     }
-    if row.price is not None:
+    if row.price is not None:  # pico-dollars a token are nano-dollars a thousand
         known["pricing"] = {
-            "prompt": prices.per_million(row.price.input),
-            "completion": prices.per_million(row.price.output),
+            "prompt": prices.decimal_usd(row.price.input * 1000),
+            "completion": prices.decimal_usd(row.price.output * 1000),
             "source": row.priced,
         }
     return {name: value for name, value in known.items() if value is not None}

@@ -76,7 +76,7 @@ class Routes:
             targets += [t for t in self._item(name) if t.provider.name not in excluded]
         if not targets:
             raise self._unknown(model)
-        return Route(tuple(dict.fromkeys(targets)), tuple(unmet))
+        return Route(tuple({id(target): target for target in targets}.values()), tuple(unmet))
 
     def _item(self, item: str) -> list[Target]:
         if item in self._snapshot.aliases:

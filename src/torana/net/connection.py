@@ -355,7 +355,7 @@ class Connection(asyncio.Protocol):
         """The last byte of an answer is written: what comes next?"""
         exchange, self._exchange = self._exchange, None
         assert exchange is not None
-        if not exchange.keep:
+        if not exchange.keep or self.shared.draining:
             self._part(unread=not exchange.complete or bool(self._held))
             return
         self._phase = _IDLE

@@ -33,6 +33,7 @@ class Server:
         self._members: set[Connection] = set()
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self.port = 0  # where it listens, from start() on
 
     @property
     def connections(self) -> int:
@@ -42,11 +43,6 @@ class Server:
     def active(self) -> int:
         """Requests whose task still runs, answered or not."""
         return len(self._shared.live)
-
-    @property
-    def port(self) -> int:
-        assert self._listener is not None, "start() was not called"
-        return int(self._listener.sockets[0].getsockname()[1])
 
     async def start(
         self, host: str, port: int, *, ssl: tls.SSLContext | None = None, backlog: int = 2048
@@ -64,6 +60,7 @@ class Server:
         )
         for listening in self._listener.sockets:  # accepted sockets inherit it
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, shared.limits.send_buffer_bytes)
+        self.port = int(self._listener.sockets[0].getsockname()[1])
         self._sweep(loop)
 
     async def drain(self, deadline_s: float, grace_s: float = 5.0) -> int:

@@ -76,7 +76,7 @@ def parse(text: bytes, origin: str) -> Table:
     try:
         root = _Builder(words, origin).document()
     except yaml.YAMLError as exc:
-        raise ConfigError(f"{origin}{_where(exc)}: {_why(exc)}") from None
+        raise ConfigError(f"{origin}{_where(exc)}: {_why(exc)}{_hint(exc, words)}") from None
     if not isinstance(root, Table):
         raise ConfigError(f"{origin}, line {root.line}: expected `section: ...` lines at the top level")
     return root
@@ -93,6 +93,14 @@ def _why(exc: yaml.YAMLError) -> str:
         return "the file holds a control character"
     problem = getattr(exc, "problem", None)
     return f"not YAML: {problem}" if problem else "not YAML"
+
+
+def _hint(exc: yaml.YAMLError, words: str) -> str:
+    mark = getattr(exc, "problem_mark", None)
+    lines = words.splitlines()
+    if mark is not None and mark.line < len(lines) and "${" in lines[mark.line]:
+        return "; between { } a ${NAME} stands in quotes"
+    return ""
 
 
 def _line(event: yaml.Event) -> int:

@@ -36,17 +36,11 @@ class Secret:
 
 
 def without_credentials(url: str) -> str:
-    """A URL as it may be printed: a user's password and the values of its query are left out."""
+    """A URL as it may be printed: user, password and query are left out."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return HIDDEN
     user, at, host = parts.netloc.rpartition("@")
     netloc = f"{HIDDEN}@{host}" if at and user else parts.netloc
-    return urlunsplit((parts.scheme, netloc, parts.path, without_values(parts.query), parts.fragment))
-
-
-def without_values(query: str) -> str:
-    """The names of a query string."""
-    names = [pair.partition("=") for pair in query.split("&") if pair]
-    return "&".join(f"{name}={HIDDEN}" if mark else name for name, mark, _ in names)
+    return urlunsplit((parts.scheme, netloc, parts.path, HIDDEN if parts.query else "", ""))

@@ -50,6 +50,28 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.0
 
 
+LIMITS = {  # net.limits says why each has its size
+    "connections_max": "Connections at a time; the next is told 503.",
+    "refused_connections_max": "Connections beyond these that are still told so.",
+    "headers_s": "For a request's head to arrive.",
+    "idle_s": "Between two requests of a connection.",
+    "body_grace_s": "Within each such period a body brings its share of bytes.",
+    "body_bytes_per_s_min": "That share.",
+    "header_bytes_max": "Request line and header lines together.",
+    "headers_max": "Header lines.",
+    "target_bytes_max": "Path and query.",
+    "body_bytes_max": "A request's body.",
+    "chunk_overhead_factor": "Framing bytes per byte of a chunked body.",
+    "held_bytes_max": "Bytes of pipelined requests that wait.",
+    "write_stall_s": "For a caller that reads nothing of its answer.",
+    "write_high_bytes": "Unsent bytes above which the provider is no longer read.",
+    "write_low_bytes": "Unsent bytes below which it is read again.",
+    "send_buffer_bytes": "The kernel's own buffer of a connection.",
+    "linger_s": "For the rest of a refused request.",
+    "sweep_max_s": "Between two looks at these deadlines.",
+}
+
+
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
     url: Annotated[Text, _says("sqlite:///relative.db, sqlite:////absolute/path.db or memory:")] = (
         "sqlite:///torana.db"
@@ -166,7 +188,7 @@ class ProviderRow(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     path: Annotated[
         str | UnsetType, _says("Replaces the dialect's path; {model} is the model's name there.")
     ] = UNSET
-    query: Annotated[str | UnsetType, _says("Query string to send.")] = UNSET
+    query: Annotated[Secret | UnsetType, _says("Query string to send; a secret, as some hold keys.")] = UNSET
     accent: Annotated[AccentRow | UnsetType, _says("How its spelling differs from its dialect.")] = UNSET
     issuer: Annotated[str | UnsetType, _says("Whose signed thoughts it accepts: anthropic, openai, ...")] = (
         UNSET

@@ -99,7 +99,8 @@ def resolve(config: Config, environ: Mapping[str, str]) -> Resolved:
     found = Resolved()
     rows = _merged(catalog, config, found.problems)
     targets = {target.partition("/")[0] for alias in config.models.values() for target in alias.targets}
-    _find_usable(rows, {*config.providers, *targets}, environ, found)
+    if not found.problems:
+        _find_usable(rows, {*config.providers, *targets}, environ, found)
     if not found.problems:
         _check_targets(config, rows, found)
     return found
@@ -118,7 +119,7 @@ def _merged(catalog: Mapping[str, Provider], config: Config, problems: list[Prob
                 {k: v for k, v in catalog.items() if k == name}, {name: overrides(row)}
             )[name]
         except ConfigError as exc:
-            problems.append((("providers", name), _bare(exc, name)))
+            problems.append(_placed(exc, name))
     return rows
 
 
@@ -129,12 +130,16 @@ def _find_usable(
         try:
             found.providers.update(providers.configured({name: row}, environ, named))
         except ConfigError as exc:
-            found.problems.append((("providers", name), _bare(exc, name)))
+            found.problems.append(_placed(exc, name))
 
 
-def _bare(exc: ConfigError, name: str) -> str:
-    """The message without the place, which our own report puts before it."""
-    return exc.message.removeprefix(f"providers.{name}").lstrip(".: ")
+def _placed(exc: ConfigError, name: str) -> Problem:
+    """ "providers.mine.dialect: why" as a place and a reason."""
+    prefix = f"providers.{name}"
+    where, colon, why = exc.message.partition(": ")
+    if colon and where.startswith(f"{prefix}."):
+        return ("providers", name, *where.removeprefix(f"{prefix}.").split(".")), why
+    return ("providers", name), exc.message.removeprefix(prefix).lstrip(".: ")
 
 
 def _check_targets(config: Config, rows: Mapping[str, Provider], found: Resolved) -> None:

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from torana.config.secret import HIDDEN, Secret, without_credentials, without_values
-from torana.config.shape import Config
+from torana.config.secret import HIDDEN, Secret, without_credentials
+from torana.config.shape import LIMITS, Config
 from torana.config.snapshot import is_loopback, resolve
 
 Object = dict[str, Any]  # JSON of ours
@@ -19,8 +19,6 @@ def redacted(config: Config) -> Object:
     for row in shown["providers"].values():
         if "base_url" in row:
             row["base_url"] = without_credentials(row["base_url"])
-        if "query" in row:
-            row["query"] = without_values(row["query"])
     shown["keys"] = [{**row, **({"hash": HIDDEN} if "hash" in row else {})} for row in shown["keys"]]
     return shown
 
@@ -32,8 +30,13 @@ def _hide(value: object) -> str:
 
 
 def schema() -> Object:
-    """JSON Schema of torana.yaml, for editors and for the documentation's check."""
+    """JSON Schema of torana.yaml, for editors and for the check of the documentation."""
     found = msgspec.json.schema(Config, schema_hook=_describe)
+    for part in found["$defs"].values():
+        part.pop("description", None)  # a docstring of the code
+        part["additionalProperties"] = False
+    for name, meaning in LIMITS.items():
+        found["$defs"]["ServerLimits"]["properties"][name]["description"] = meaning
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "torana.yaml",
@@ -45,7 +48,7 @@ def _describe(kind: type) -> Object:
     if kind is Secret:
         return {"type": "string", "writeOnly": True}
     if kind is object:
-        return {}
+        return {"description": "Any value."}
     raise NotImplementedError(f"{kind.__name__} is no part of a configuration")
 
 

@@ -8,9 +8,8 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 from msgspec.json import Decoder
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from torana import __version__
-from torana.control.keys import NAME, NAME_CHARS_MAX, Keys, Object, described
+from torana.control.keys import Keys, Object, described
 from torana.errors import (
     BodyTooLarge,
     CallerLeft,
@@ -44,7 +43,7 @@ _log = logging.getLogger("torana.control")
 
 
 class NewKey(Struct, forbid_unknown_fields=True):
-    name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX, pattern=NAME)]
+    name: str
 
 
 _new_key = Decoder(NewKey)

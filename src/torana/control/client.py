@@ -47,12 +47,8 @@ class Remote:
     def __init__(self, running: Running) -> None:
         self._running = running
         parts = urlsplit(running.address)
-        if not ip_address(parts.hostname or "").is_loopback:
-            raise ConfigError(
-                f"the run file names {running.address}, which is not an address of this machine"
-            )
         self._secure = parts.scheme == "https"
-        self._host, self._port = parts.hostname or "", parts.port
+        self._host, self._port = _loopback(parts.hostname or "", running.address), parts.port
 
     def all(self) -> list[Object]:
         rows: list[Object] = self._ask("GET", "/admin/v1/keys")["data"]
@@ -90,6 +86,22 @@ class Remote:
         context.check_hostname = False
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN  # the leaf itself is what we trust
         return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_S, context=context)
+
+
+def _loopback(host: str, address: str) -> str:
+    """Where on this machine a server that listens on `host` can be reached."""
+    try:
+        found = ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        found = ip_address("192.0.2.0")  # a name may lead anywhere; this address leads nowhere (RFC 5737)
+    if found.is_unspecified:
+        return "127.0.0.1" if found.version == 4 else "::1"
+    if not found.is_loopback:
+        raise ConfigError(
+            f"the server listens on {address} and not on this machine's own address, so its admin API cannot be "
+            "reached; stop it to change keys, or let it listen on 0.0.0.0"
+        )
+    return str(found)
 
 
 def _error(status: int, answer: bytes) -> Error:

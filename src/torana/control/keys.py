@@ -3,6 +3,7 @@
 A key of the configuration file is shown and cannot be changed here: the file would bring it back.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 
@@ -11,8 +12,8 @@ from torana.errors import Forbidden, InvalidRequest, NotFound
 from torana.records import Key
 
 KEYS_MAX = 100_000  # valid ones: each is about 0.5 kB of memory in the Snapshot
-NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._@-]*$"
 NAME_CHARS_MAX = 64
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,63}")
 
 Object = dict[str, Any]  # JSON of ours, shaped as described() says
 
@@ -50,7 +51,8 @@ class Keys:
         return [*self._configured(), *await self._store.all()]
 
     async def create(self, name: str) -> tuple[Key, str]:
-        """A key and its secret, which is kept nowhere. Raises InvalidRequest for a name that is taken."""
+        """A key and its secret, which is kept nowhere. Raises InvalidRequest for a bad name or one that is taken."""
+        check_name(name)
         _refuse_name(name, [key for key in await self.all() if not key.revoked])
         secret = new_secret()
         key = new_key(name, secret, self._clock())
@@ -73,6 +75,15 @@ class Keys:
             if key.id == id:
                 return key
         raise NotFound("there is no key of this id; see them with: torana keys list", param="id")
+
+
+def check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"a key's name is 1 to {NAME_CHARS_MAX} letters, digits, spaces and any of . _ @ -, and begins with a "
+            "letter or digit",
+            param="name",
+        )
 
 
 def _refuse_name(name: str, valid: list[Key]) -> None:

@@ -151,6 +151,41 @@ def test_an_accent_sends_the_token_limit_under_a_name_that_was_accepted(api):
     assert sent[ours] or not any(sent.values())
 
 
+def answers(api):
+    """The recorded good answers of an api: (request, whether it is a stream, text)."""
+    for name in corpus.providers():
+        for record in corpus.provider(name):
+            if record["api"] == api and record["response"]["status"] == 200:
+                text = corpus.body(record["response"]).decode(errors="replace").replace('": ', '":')
+                yield record["request"].get("json") or {}, bool(record["response"].get("streaming")), text
+
+
+CHATS = pytest.mark.parametrize("api", [api for api in RECORDED if api.endswith(".chat")])
+
+
+@CHATS
+def test_thoughts_go_back_under_the_name_they_came(api):
+    thought = CATALOG[RECORDED[api]].accent.thought
+    came = dict.fromkeys(("reasoning", "reasoning_content"), 0)
+    for _, _, text in answers(api):
+        for field in came:
+            came[field] += f'"{field}":"' in text
+    assert thought in ("", "content") or not any(came.values()) or thought == max(came, key=came.get)
+
+
+@CHATS
+def test_usage_is_asked_for_where_asking_was_answered_and_comes_unasked_elsewhere(api):
+    asks = CATALOG[RECORDED[api]].accent.stream_usage
+    told = [
+        '"usage":{' in text
+        for body, streamed, text in answers(api)
+        if streamed
+        and '"error":' not in text
+        and bool((body.get("stream_options") or {}).get("include_usage")) == asks
+    ]
+    assert not told or sum(told) > 0.9 * len(told)
+
+
 # ---------------------------------------------------------------- its other forms
 
 
@@ -281,6 +316,12 @@ def test_placeholders_are_filled_from_the_environment():
     assert used["databricks"].base_url == "https://dbc.cloud.databricks.com/serving-endpoints"
 
 
+def test_headers_are_filled_too():
+    row = Provider(name="mine", base_url="http://127.0.0.1:1", headers={"X-Org": "{ORG=none}"})
+    assert configured({"mine": row}, {"ORG": "blue"}, {"mine"})["mine"].headers == {"x-org": "blue"}
+    assert configured({"mine": row}, {}, {"mine"})["mine"].headers == {"x-org": "none"}
+
+
 def test_a_placeholder_may_bring_its_own_value():
     used = configured(
         CATALOG, {"AZURE_OPENAI_API_KEY": "k", "AZURE_OPENAI_ENDPOINT": "https://res.openai.azure.com"}
@@ -343,6 +384,10 @@ def test_the_closest_names_are_suggested():
     assert nearest("gpt5", ["gpt-5", "gpt-4o", "claude-opus-4-7"])[0] == "gpt-5"
     assert suggestion("gpt5", ["gpt-5", "claude-opus-4-7"]) == " Closest: gpt-5."
     assert suggestion("banana", ["gpt-5", "claude-opus-4-7"]) == ""
+
+
+def test_a_candidate_is_suggested_once():
+    assert nearest("gpt5", ["gpt-5", "gpt-5", "gpt-5"]) == ["gpt-5"]
 
 
 def test_a_name_of_any_length_is_answered():

@@ -19,10 +19,13 @@ NANO_PER_USD = 1_000_000_000
 def cost(price: Price, usage: Usage) -> int:
     """Nano-dollars."""
     card = card_of(price, usage.prompt) if price.above else price
-    of = usage.of or {}
-    pico = _prompt(card, usage, of) + _completion(card, usage, of)
-    pico += PICO_PER_NANO * (card.request + _calls(card, usage))
-    return (pico + PICO_PER_NANO // 2) // PICO_PER_NANO
+    pico = _text(card, usage)
+    if usage.of:
+        pico += _prompt_media(card, usage, usage.of) + _completion_media(card, usage, usage.of)
+    nano = card.request
+    if usage.calls and card.calls:
+        nano += sum([card.calls.get(tool, 0) * count for tool, count in usage.calls.items()])
+    return nano + (pico + PICO_PER_NANO // 2) // PICO_PER_NANO
 
 
 def card_of(price: Price, prompt: int) -> Price:
@@ -34,57 +37,52 @@ def card_of(price: Price, prompt: int) -> Price:
     return found
 
 
-def _prompt(card: Price, usage: Usage, of: dict[str, int]) -> int:
-    read = card.input if card.cache_read is None else card.cache_read
-    write = card.input if card.cache_write is None else card.cache_write
-    write_1h = write if card.cache_write_1h is None else card.cache_write_1h
-    pico = (
-        (usage.input + usage.tool_input) * card.input
-        + usage.cache_read * read
-        + usage.cache_write * write
-        + usage.cache_write_1h * write_1h
-    )
-    if "input.audio" in of or "input.image" in of:
-        pico += _prompt_media(card, usage, of, read)
+def _text(card: Price, usage: Usage) -> int:
+    """The price if every token were text. Most calls use three classes, so the others are asked before they count."""
+    pico = usage.input * card.input + usage.output * card.output
+    if count := usage.tool_input:
+        pico += count * card.input
+    if count := usage.cache_read:
+        pico += count * (card.input if card.cache_read is None else card.cache_read)
+    if usage.cache_write or usage.cache_write_1h:
+        write = card.input if card.cache_write is None else card.cache_write
+        write_1h = write if card.cache_write_1h is None else card.cache_write_1h
+        pico += usage.cache_write * write + usage.cache_write_1h * write_1h
+    if count := usage.reasoning:
+        pico += count * (card.output if card.reasoning is None else card.reasoning)
     return pico
 
 
-def _prompt_media(card: Price, usage: Usage, of: dict[str, int], read: int) -> int:
+def _prompt_media(card: Price, usage: Usage, of: dict[str, int]) -> int:
     """What audio and images add to the price of the same number of text tokens."""
     audio = of.get("input.audio", 0)
     stated = of.get("cache_read.audio", 0)
-    cached = min(
-        usage.cache_read, max(stated, audio - usage.input)
-    )  # what does not fit into input was cached
+    cached = max(
+        0, min(usage.cache_read, max(stated, audio - usage.input))
+    )  # what input cannot hold was cached
     fresh = min(usage.input, max(0, audio - cached))
     image = min(of.get("input.image", 0), usage.input - fresh)
     pico = 0
     if card.input_audio is not None:
         pico += fresh * (card.input_audio - card.input)
     if card.cache_audio_read is not None:
-        pico += max(0, cached) * (card.cache_audio_read - read)
+        pico += cached * (
+            card.cache_audio_read - (card.input if card.cache_read is None else card.cache_read)
+        )
     if card.input_image is not None:
         pico += image * (card.input_image - card.input)
     return pico
 
 
-def _completion(card: Price, usage: Usage, of: dict[str, int]) -> int:
-    thought = card.output if card.reasoning is None else card.reasoning
-    pico = usage.output * card.output + usage.reasoning * thought
-    if "output.audio" in of or "output.image" in of:
-        audio = min(of.get("output.audio", 0), usage.output)
-        image = min(of.get("output.image", 0), usage.output - audio)
-        if card.output_audio is not None:
-            pico += audio * (card.output_audio - card.output)
-        if card.output_image is not None:
-            pico += image * (card.output_image - card.output)
+def _completion_media(card: Price, usage: Usage, of: dict[str, int]) -> int:
+    audio = min(of.get("output.audio", 0), usage.output)
+    image = min(of.get("output.image", 0), usage.output - audio)
+    pico = 0
+    if card.output_audio is not None:
+        pico += audio * (card.output_audio - card.output)
+    if card.output_image is not None:
+        pico += image * (card.output_image - card.output)
     return pico
-
-
-def _calls(card: Price, usage: Usage) -> int:
-    if not card.calls or not usage.calls:
-        return 0
-    return sum([card.calls.get(tool, 0) * count for tool, count in usage.calls.items()])
 
 
 def decimal_usd(nano: int) -> str:

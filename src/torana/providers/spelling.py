@@ -2,10 +2,8 @@
 
 from collections.abc import Collection
 from difflib import get_close_matches
-from itertools import islice
 
 NAME_CHARS_MAX = 100  # difflib is quadratic in the length of a name that a caller chose
-CANDIDATES_MAX = 4096  # the largest provider lists some 1,300 models; together they may pass any bound
 CLOSEST = 3
 CUTOFF = 0.6  # difflib's own default: "gpt5" finds "gpt-5", "banana" finds nothing
 
@@ -14,7 +12,7 @@ def nearest(name: str, candidates: Collection[str]) -> list[str]:
     """Up to three candidates, the closest first."""
     if not name or len(name) > NAME_CHARS_MAX:
         return []
-    return get_close_matches(name, islice(candidates, CANDIDATES_MAX), n=CLOSEST, cutoff=CUTOFF)
+    return get_close_matches(name, sorted(set(candidates)), n=CLOSEST, cutoff=CUTOFF)
 
 
 def suggestion(name: str, candidates: Collection[str]) -> str:

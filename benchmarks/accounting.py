@@ -97,6 +97,18 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
             continue
 
 
+def machine_s() -> tuple[float, float]:
+    """CPU the whole machine has used, and CPU that its host took from it (proc_stat(5)), in seconds since boot."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = fields[:8]
+    return (user + nice + system + irq + softirq) / _TICKS_PER_S, steal / _TICKS_PER_S
+
+
+def own_s() -> float:
+    """CPU of this process and of every child it has waited for."""
+    return sum(os.times()[:4])
+
+
 def calibration_us() -> float:
     """CPU of one turn of a fixed piece of Python, least of 30: how fast this machine runs the interpreter today."""
 

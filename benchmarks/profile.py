@@ -24,6 +24,7 @@ from benchmarks.run import CONNECTIONS, LOAD_CORE, OUT, STREAM_EVENTS, STREAM_GA
 PY_SPY = "py-spy==0.4.3"
 RATE_HZ = 500  # finer sampling would take the load's core
 LINES = 40
+IDLE = "_worker (concurrent/futures/"  # a pool's thread that waits for work; py-spy takes it for busy
 
 
 def py_spy() -> str:
@@ -79,6 +80,8 @@ def functions(stacks: Path) -> str:
     for line in stacks.read_text().splitlines():
         frames, _, seen = line.rpartition(" ")
         parts = frames.split(";")
+        if parts[-1].startswith(IDLE):
+            continue
         own[parts[-1]] += int(seen)
         total.update(dict.fromkeys(parts, int(seen)))
     samples = own.total()
@@ -94,9 +97,14 @@ def _options() -> argparse.Namespace:
     options.add_argument(
         "--streams", action="store_true", help="1,000 streams at once instead of whole answers"
     )
+    options.add_argument("--by-line", action="store_true", help="lines instead of functions")
     options.add_argument("--native", action="store_true", help="py-spy also shows C functions")
     options.add_argument("--duration", type=float, default=10.0, help="seconds of each profiler")
     return options.parse_args()
+
+
+def _flags(options: argparse.Namespace) -> list[str]:
+    return [*(["--native"] if options.native else []), *([] if options.by_line else ["--function"])]
 
 
 def main() -> None:
@@ -110,7 +118,7 @@ def main() -> None:
         leg = next(leg for leg in TORANA.legs(mock.port) if leg.crossing == options.crossing)
         request, pid = leg.request(stream=options.streams), str(started.process.pid)
         watcher = [py_spy(), "record", "--pid", pid, "--rate", str(RATE_HZ), "--duration", str(int(seconds))]
-        watcher += ["--format", "raw", "--output", str(stacks), *(["--native"] if options.native else [])]
+        watcher += ["--format", "raw", "--output", str(stacks), *_flags(options)]
         tally = _profile(watcher, started.port, request, streams=options.streams, duration_s=seconds + 1)
         print(f"{tally.count} answers in {tally.wall_s:.1f} s\n{functions(stacks)}")
         if shutil.which("perf"):

@@ -161,6 +161,11 @@ def markdown(results: Results) -> str:
             f"{_number(direct['paced']['p99_ms'])} ms at 1,000/s."
         ),
     ]
+    disturbance = results["disturbance"]
+    parts.append(
+        f"While it ran, other processes used {disturbance['others_cores']:.2f} of a core and the host took "
+        f"{disturbance['stolen_cores']:.2f}; above a few hundredths, measure again on a quiet machine."
+    )
     failures = _failures(results)
     if failures:
         parts.append("Not measured:\n\n" + "\n".join(failures))

@@ -223,7 +223,8 @@ def _counted(count: int, noun: str) -> str:
 
 def _curl(address: str, bearer: str) -> str:
     body = '{"model": "echo", "messages": [{"role": "user", "content": "hello"}]}'
-    return f"curl {address}/v1/chat/completions -H \"Authorization: Bearer {bearer}\" -d '{body}'"
+    headers = f"-H 'content-type: application/json' -H \"Authorization: Bearer {bearer}\""
+    return f"curl {address}/v1/chat/completions {headers} -d '{body}'"
 
 
 def _bold(line: str) -> str:

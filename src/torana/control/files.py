@@ -132,7 +132,8 @@ def write_private(path: Path, text: str) -> None:
             os.fsync(number)
         beside.replace(path)
     except OSError as exc:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
         raise StoreError(f"cannot write {path}: {exc.strerror}") from None
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torana.errors import BodyTooLarge, Error, Fault, InternalError
 from torana.net import Exchange, Headers, Source
-from torana.net.framing import has_body, header_block, status_line
+from torana.net.framing import callers_headers, has_body, header_block, status_line
 from torana.net.limits import ServerLimits
 
 App = Callable[[Exchange], Awaitable[None]]
@@ -154,7 +154,7 @@ class Served:
 
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         assert not self.started, "an answer was already started"
-        block = header_block(headers)
+        block = header_block(callers_headers(headers))
         self.started = self.over = True
         if self.left:
             return
@@ -170,7 +170,7 @@ class Served:
 
     def start(self, status: int, headers: Headers) -> None:
         assert not self.started, "an answer was already started"
-        block = header_block(headers)
+        block = header_block(callers_headers(headers))
         self.started = True
         if self.left:
             return

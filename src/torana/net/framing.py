@@ -176,13 +176,15 @@ def status_line(status: int) -> bytes:
     return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
 
 
-def header_block(headers: Headers) -> bytes:
-    """Header lines. Those about the connection are the server's to write: they are left out.
+def callers_headers(headers: Headers) -> Headers:
+    """Without those about the connection, which are the server's to write."""
+    if _OURS.isdisjoint(dict(headers)):
+        return headers
+    return [pair for pair in headers if pair[0] not in _OURS]
 
-    A line break or a NUL in a value would let whoever wrote it write our next header: InternalError.
-    """
-    if not _OURS.isdisjoint(dict(headers)):
-        headers = [pair for pair in headers if pair[0] not in _OURS]
+
+def header_block(headers: Headers) -> bytes:
+    """Header lines. A line break or a NUL in one would let whoever wrote it write our next: InternalError."""
     if not headers:
         return b""
     block = b"\r\n".join(map(b": ".join, headers)) + b"\r\n"

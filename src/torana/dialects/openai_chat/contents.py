@@ -73,6 +73,8 @@ def parse_content(content: Content, raw: Raw) -> Part:
         return Thinking(_joined(content.thinking), extra=extra)
     if kind == "reasoning" and content.summary is not None:
         return Thinking(_joined(content.summary), "summary", extra=extra)
+    if kind == "reasoning" and content.text is not None:
+        return Thinking(content.text, extra=extra)
     if kind == "refusal" and content.refusal is not None:
         return Refusal(content.refusal, extra=extra)
     return Opaque(DIALECT, raw)

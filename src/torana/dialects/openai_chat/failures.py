@@ -42,7 +42,7 @@ def _text(body: bytes, status: int) -> str:
 def error_of(found: object, status: int) -> Error:
     held = _object(found)
     message = _message(held) or _message(found)
-    if not message:
+    if not message and not (isinstance(held, dict) and held.get("message") == ""):
         message = _text(json.encode(found), status) if found else f"the provider answered {status}"
     native, kind, param = (_word(held, found, name) for name in ("code", "type", "param"))
     if not status:

@@ -22,9 +22,8 @@ from torana.wire import json
 from torana.wire.sse import Frames
 
 DONE = b"[DONE]"
-TAIL_BYTES = len(
-    b"data: [DONE]\r\n"
-)  # so much without its blank line may be the terminator: nothing was lost
+TAIL_BYTES = 32  # longer than the terminator in any spelling
+ENDS = (b"", b"data: [DONE]", b"data:[DONE]")
 BROKEN = (MsgspecError, UnicodeDecodeError, RecursionError)
 # What a chunk that is JSON may still hold: lone surrogates, or an object where a list was typed.
 
@@ -77,19 +76,31 @@ def hidden_usage(fields: Fields) -> Raw:
     return object_decoder.decode(raw).get("usage", NOTHING)
 
 
+def tail_of(tail: bytes, data: bytes) -> bytes:
+    return data if len(data) >= TAIL_BYTES else (tail + data)[-TAIL_BYTES:]
+
+
+def refuse_cut(tail: bytes, rest: int) -> None:
+    """An event without its blank line was cut off, but for a terminator whose last line end was not sent."""
+    if rest and (rest > TAIL_BYTES or tail[-rest:].strip() not in ENDS):
+        raise StreamIncomplete("the stream ended inside an event")
+
+
 class Parser:
     """Chunks in, events out. A provider's finish reason is kept back until [DONE] or the end of the bytes: usage,
     a second reason and even content may follow it."""
 
-    __slots__ = ("_careful", "_frames", "_teller")
+    __slots__ = ("_careful", "_frames", "_tail", "_teller")
 
     def __init__(self) -> None:
         self._frames = Frames()
         self._teller = Teller()
         self._careful = False
+        self._tail = b""
 
     def feed(self, data: bytes) -> list[Event]:
         teller = self._teller
+        self._tail = tail_of(self._tail, data)
         for _, frame in self._frames.feed(data):
             if teller.ended:
                 break
@@ -125,8 +136,7 @@ class Parser:
     def close(self) -> list[Event]:
         teller = self._teller
         if not teller.ended:
-            if self._frames.rest > TAIL_BYTES:
-                raise StreamIncomplete("the stream ended inside an event")
+            refuse_cut(self._tail, self._frames.rest)
             if teller.error is None and not teller.finished:
                 raise StreamIncomplete("the stream ended before the answer did")
             teller.end()

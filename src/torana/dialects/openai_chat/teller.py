@@ -198,8 +198,10 @@ class Teller:
         if turn.refusal:
             choice.refused = True
             self._grow(choice, REFUSAL, Refusal(), turn.refusal)
-        if turn.audio is not None:
-            self._sound(choice, turn.audio, fields)
+        if (audio := turn.audio) is not None and (
+            audio.id or audio.data or audio.transcript or audio.expires_at
+        ):
+            self._sound(choice, audio, fields)
         if turn.images:
             self._images(choice, turn, fields)
         if turn.annotations:

@@ -8,9 +8,9 @@ from msgspec.json import Decoder
 from torana.dialects.interface import Glance
 from torana.dialects.openai_chat.failures import parse_inband, render_error
 from torana.dialects.openai_chat.finishes import finish_of
-from torana.dialects.openai_chat.read_answer import BROKEN, DONE, TAIL_BYTES
+from torana.dialects.openai_chat.read_answer import BROKEN, DONE, refuse_cut, tail_of
 from torana.dialects.openai_chat.usage import Stated, classes
-from torana.dialects.openai_chat.wire import NOTHING, present
+from torana.dialects.openai_chat.wire import NOTHING, AudioRef, CalledFunction, present
 from torana.errors import Error, StreamIncomplete, UpstreamInvalid, UpstreamTooLarge
 from torana.ir import Finish
 from torana.wire import sse
@@ -27,8 +27,8 @@ class Words(Struct):
     reasoning_content: str | None = None
     reasoning_details: list[Raw] | None = None
     tool_calls: list[Raw] | None = None
-    function_call: dict[str, Raw] | None = None
-    audio: dict[str, Raw] | None = None
+    function_call: CalledFunction | None = None
+    audio: AudioRef | None = None
 
 
 class Seen(Struct):
@@ -70,7 +70,7 @@ class _Choice:
 
     def see(self, seen: Seen, words: Words | None) -> None:
         if words is not None:
-            if words.tool_calls or words.function_call:
+            if words.tool_calls or (words.function_call is not None and words.function_call.name):
                 self.called = True
             if words.refusal:
                 self.refused = True
@@ -81,6 +81,19 @@ class _Choice:
     @property
     def finish(self) -> Finish:
         return finish_of(self.native, called=self.called, refused=self.refused, matched=self.matched)
+
+
+def is_visible(words: Words) -> bool:
+    """A person would see something of it."""
+    sound = words.audio
+    return bool(
+        words.content
+        or words.reasoning
+        or words.reasoning_content
+        or words.reasoning_details
+        or words.refusal
+        or (sound is not None and (sound.data or sound.transcript))
+    )
 
 
 def glance(body: bytes) -> Glance:
@@ -106,7 +119,7 @@ def glance(body: bytes) -> Glance:
 class Watch:
     """Bytes go on as they came, but for a usage chunk the caller did not ask for."""
 
-    __slots__ = ("_choices", "_done", "_frames", "_held", "_hide", "_sent", "glance", "visible")
+    __slots__ = ("_choices", "_done", "_frames", "_held", "_hide", "_sent", "_tail", "glance", "visible")
 
     def __init__(self, *, hide_usage: bool = False) -> None:
         self.glance = Glance()
@@ -116,9 +129,11 @@ class Watch:
         self._choices: dict[int, _Choice] = {}
         self._done = False
         self._held = b""  # an unfinished event
+        self._tail = b""
         self._sent = 0  # how much of it is already on its way
 
     def feed(self, data: bytes) -> bytes:
+        self._tail = tail_of(self._tail, data)
         if self._hide:
             return self._sift(data)
         if self._is_one_event(data):
@@ -139,8 +154,7 @@ class Watch:
         self._settle()
         if self._done or self.glance.error is not None:
             return held
-        if self._frames.rest > TAIL_BYTES or len(held) > TAIL_BYTES:
-            raise StreamIncomplete("the stream ended inside an event")
+        refuse_cut(self._tail, len(held) or self._frames.rest)
         if not self._choices or not all(choice.native for choice in self._choices.values()):
             raise StreamIncomplete("the stream ended before the answer did")
         return held
@@ -209,7 +223,7 @@ class Watch:
         if seen.finish_reason:
             self._settle()
         if not self.visible and words is not None:
-            self.visible = any(getattr(words, name) for name in words.__struct_fields__)
+            self.visible = choice.called or is_visible(words)
 
     # ------------------------------------------------------------ hiding
 

@@ -219,7 +219,9 @@ def _result(part: ToolResult, voice: Voice, where: str, media: list[Part]) -> Bo
     if part.failed:
         parts.insert(0, Text(FAILED))
         voice.rewrite(f"{where}.is_error", "said in the text of the result")
-    body: Body = {"role": "tool", "content": _result_content(parts, voice, where), "tool_call_id": part.id}
+    body: Body = {"role": "tool", "content": _result_content(parts, voice, where)}
+    if part.id or not voice.home:
+        body["tool_call_id"] = part.id
     if part.name:
         body["name"] = voice.names.sent(part.name)
     if part.cache and voice.cached:

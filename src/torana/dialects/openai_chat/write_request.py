@@ -51,10 +51,8 @@ def render_request(request: Request, traits: Traits = Traits()) -> Rendered:  # 
 
 
 def _say_tools(body: Body, request: Request, voice: Voice) -> None:
-    if request.tools is None:
-        return
     tools: list[object] = []
-    for tool in request.tools:
+    for tool in request.tools or ():
         if isinstance(tool, Offered):
             tools.append(render_tool(tool, voice.names.sent(tool.name), home=voice.home, cached=voice.cached))
             voice.lost_extra(tool.extra, f"tools[{tool.name}]")
@@ -66,10 +64,12 @@ def _say_tools(body: Body, request: Request, voice: Voice) -> None:
             tools.append(tool.config)
         else:
             _say_hosted(body, tool, voice)
-    if tools or voice.home:
+    if tools or (request.tools is not None and voice.home):
         body["tools"] = tools
-    if (choice := request.choice) is not None and tools:
-        customs = {tool.name for tool in request.tools if isinstance(tool, Offered) and tool.kind == "custom"}
+    if (choice := request.choice) is not None and (tools or voice.home):
+        customs = {
+            tool.name for tool in request.tools or () if isinstance(tool, Offered) and tool.kind == "custom"
+        }
         if choice.mode != "auto" or choice.names or choice.parallel is None:
             body["tool_choice"] = render_choice(choice, voice.names.by_name, customs)
         if choice.parallel is not None:
@@ -268,10 +268,9 @@ def _lost_detail(asked: Reasoning, losses: list[Loss]) -> None:
 
 def _say_stream(body: Body, request: Request, accent: Accent, *, home: bool) -> None:
     """A translated stream is always asked for its usage: the ledger needs it. A same-dialect one as it was."""
-    if not request.stream:
-        return
-    body["stream"] = True
-    if accent.stream_usage and (request.want_usage or not home):
+    if request.stream:
+        body["stream"] = True
+    if accent.stream_usage and (request.want_usage or (request.stream and not home)):
         body["stream_options"] = {"include_usage": True}
 
 

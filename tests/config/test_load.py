@@ -379,6 +379,7 @@ def test_the_schema_accepts_what_the_loader_accepts_and_refuses_what_it_refuses(
     jsonschema = pytest.importorskip("jsonschema_rs")
     judge = jsonschema.validator_for(config.schema())
     assert judge.is_valid({"server": {"port": 1}, "keys": [{"name": "a", "secret": CANARY}]})
+    assert judge.is_valid({"models": {"x": {"targets": ["a/b"], "price": {"input": 2.5, "calls": {"s": 1}}}}})
     assert [
         judge.is_valid(bad)
         for bad in (

@@ -35,6 +35,7 @@ def schema() -> Object:
     for part in found["$defs"].values():
         part.pop("description", None)  # a docstring of the code
         part["additionalProperties"] = False
+    _amounts(found)
     for name, meaning in LIMITS.items():
         found["$defs"]["ServerLimits"]["properties"][name]["description"] = meaning
     return {
@@ -42,6 +43,18 @@ def schema() -> Object:
         "title": "torana.yaml",
         **found,
     }
+
+
+def _amounts(node: Any) -> None:
+    """Prices are written as numbers; msgspec thinks of JSON, where a decimal is a text. `node` is a part of a schema."""
+    if isinstance(node, dict) and node.get("format") == "decimal":
+        node |= {"type": "number", "minimum": 0}
+        del node["format"]
+        if "default" in node and node["default"] is not None:
+            node["default"] = float(node["default"])
+    elif isinstance(node, dict | list):
+        for item in node.values() if isinstance(node, dict) else node:
+            _amounts(item)
 
 
 def _describe(kind: type) -> Object:

@@ -34,13 +34,13 @@ class Answer:
         "_line",
         "_sink",
         "_taken",
-        "_waiter",
         "headers",
         "held_bytes",
         "status",
+        "waiter",
     )
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
         self.headers: Headers = []
         self.held_bytes = 0
@@ -52,13 +52,9 @@ class Answer:
         self._taken = False
         self._done = False
         self._error: Exception | None = None
-        self._waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.waiter: asyncio.Future[None] = loop.create_future()  # of the head first, then of the end
 
     # ------------------------------------------------------------ the gateway's side
-
-    async def begun(self) -> None:
-        """Wait for the head of the final response."""
-        await self._waiter
 
     async def read(self, bytes_max: int) -> bytes:
         if self._done and self._inflate is None and not self._taken:
@@ -117,8 +113,8 @@ class Answer:
         self.headers = headers
         self._length = length
         self._inflate = inflate
-        if not self._waiter.done():
-            self._waiter.set_result(None)
+        if not self.waiter.done():
+            self.waiter.set_result(None)
 
     def feed(self, data: bytes) -> None:
         """Body bytes. An error of the sink or of the coding ends the answer with that error."""
@@ -135,20 +131,20 @@ class Answer:
     def finish(self) -> None:
         self._line = None
         self._done = True
-        if self._waiter.done():
+        if self.waiter.done():
             return
         try:
             self._check_coding()
         except UpstreamInvalid as error:
-            self._waiter.set_exception(error)
+            self.waiter.set_exception(error)
         else:
-            self._waiter.set_result(None)
+            self.waiter.set_result(None)
 
     def fail(self, error: Exception) -> None:
         self._line = None
         self._error = error
-        if not self._waiter.done():
-            self._waiter.set_exception(error)
+        if not self.waiter.done():
+            self.waiter.set_exception(error)
 
     # ------------------------------------------------------------ between them
 
@@ -158,8 +154,8 @@ class Answer:
         if self._done:
             self._check_coding()
             return
-        self._waiter = asyncio.get_running_loop().create_future()
-        await self._waiter
+        self.waiter = asyncio.get_running_loop().create_future()
+        await self.waiter
 
     def _unhold(self) -> bytes:
         held, self._held = self._held, []

@@ -23,12 +23,13 @@ __all__ = ["Client", "ClientLimits", "Origin", "Proxies", "parse_origin", "rende
 class Pool:
     """The connections of one origin. `idle` is last in, first out, so that the surplus of a peak grows old."""
 
-    __slots__ = ("dialing", "idle", "open")
+    __slots__ = ("_idle_max", "dialing", "idle", "open")
 
-    def __init__(self) -> None:
+    def __init__(self, idle_max: int) -> None:
         self.idle: list[Connection] = []
         self.open: set[Connection] = set()
         self.dialing = 0
+        self._idle_max = idle_max
 
     def take(self, now: float) -> Connection | None:
         """An idle connection that is alive and silent. The others found on the way are closed."""
@@ -38,6 +39,17 @@ class Pool:
                 return connection
             connection.close()
         return None
+
+    def release(self, connection: Connection) -> None:
+        if len(self.idle) < self._idle_max:
+            self.idle.append(connection)
+        else:
+            connection.close()
+
+    def forget(self, connection: Connection) -> None:
+        self.open.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
 
 
 class Client:
@@ -82,16 +94,17 @@ class Client:
         request = self._request(origin, head, body)
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool()
+            pool = self._pools[origin] = Pool(self._limits.idle_max)
         connection = pool.take(started)
         if connection is not None:
             try:
-                return await _exchange(connection, request, timeouts, stream, started)
+                return await _begun(connection.ask(request, timeouts, stream, started, started))
             except UpstreamDisconnected:
                 if not connection.unread:
                     raise
         connection = await self._dial(pool, origin, min(timeouts.connect_s, timeouts.total_s))
-        return await _exchange(connection, request, timeouts, stream, started)
+        now = asyncio.get_running_loop().time()
+        return await _begun(connection.ask(request, timeouts, stream, started, now))
 
     async def close(self) -> None:
         """Close every connection; exchanges that are under way fail with ShuttingDown."""
@@ -103,21 +116,6 @@ class Client:
             for connection in list(pool.open):
                 connection.fail(ShuttingDown("the gateway shut down before the provider had answered"))
         await asyncio.sleep(0)  # the loop closes descriptors in its next turn
-
-    # ------------------------------------------------------------ what connections say (upstream.Keeper)
-
-    def release(self, connection: Connection) -> None:
-        pool = self._pools[connection.origin]
-        if len(pool.idle) >= self._limits.idle_max:
-            connection.close()
-        else:
-            pool.idle.append(connection)
-
-    def forget(self, connection: Connection) -> None:
-        pool = self._pools[connection.origin]
-        pool.open.discard(connection)
-        if connection in pool.idle:
-            pool.idle.remove(connection)
 
     # ------------------------------------------------------------ inside
 
@@ -135,7 +133,7 @@ class Client:
         limit = self._limits.open_max
         if len(pool.open) + pool.dialing >= limit:
             raise Overloaded(f"{limit} connections to {origin.name} are open, which is the limit (open_max)")
-        connection = Connection(origin, self._limits, self)
+        connection = Connection(origin, self._limits.idle_s, pool)
         pool.dialing += 1
         try:
             sock = await self._dialer.dial(origin, connection, connect_s)
@@ -166,12 +164,9 @@ class Client:
                 self._timer = loop.call_later(self._limits.sweep_s, self._sweep)
 
 
-async def _exchange(
-    connection: Connection, request: bytes, timeouts: Timeouts, stream: bool, started: float
-) -> Answer:
-    answer = connection.ask(request, timeouts, stream, started)
+async def _begun(answer: Answer) -> Answer:
     try:
-        await answer.begun()
+        await answer.waiter
     except BaseException:
         answer.close()
         raise

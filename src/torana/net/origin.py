@@ -60,8 +60,8 @@ def parse_origin(url: str) -> tuple[Origin, str]:
         port = parts.port
     except ValueError as error:
         raise ConfigError(f"{url!r} is not a URL: {error}") from None
-    scheme = parts.scheme.lower()
-    if scheme != "http" and scheme != "https":  # noqa: PLR1714 - mypy narrows this to the two literals
+    scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
+    if parts.scheme not in _DEFAULT_PORTS:
         raise ConfigError(f"{url!r} must begin with http:// or https://")
     if "@" in parts.netloc:
         raise ConfigError("a base URL holds a user name or password; put the credential in api_key instead")

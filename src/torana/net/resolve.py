@@ -6,48 +6,58 @@ answered within 250 ms. An address that won is tried first next time, so one dea
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
 
 from torana.errors import UpstreamUnreachable
 from torana.net.origin import Origin
 
-LOOKUP_S = (
-    2.0  # one try of a stub resolver takes 5 s by default, longer than the rest of a connection may take
-)
-FRESH_S = 30.0  # a provider that moves is followed within this time
-STALE_S = 60.0  # an answer this old is better than none while the name server fails
 ATTEMPT_DELAY_S = 0.25  # RFC 8305, section 5
 HOSTS_MAX = 1_000  # names come from the configuration; this only bounds a mistake
 
 Target = tuple[int, tuple[object, ...]]  # address family and socket address
+Found = list[tuple[int, int, int, str, tuple[object, ...]]]  # what getaddrinfo returns
+Lookup = Callable[[str, int], Awaitable[Found]]
+
+
+class Patience(Struct, frozen=True):
+    """How long an answer of the name server may take, and how long it counts."""
+
+    lookup_s: float = 2.0  # a stub resolver tries for 5 s, which is all the time a connection has
+    fresh_s: float = 30.0  # a provider that moves is followed within this time
+    stale_s: float = 60.0  # an answer this old is better than none while the name server fails
 
 
 class Resolver:
     """Addresses of hosts, remembered. One look-up per host at a time, however many wait for it."""
 
-    __slots__ = ("_known", "_running")
+    __slots__ = ("_known", "_look_up", "_patience", "_running")
 
-    def __init__(self) -> None:
+    def __init__(self, look_up: Lookup | None = None, patience: Patience | None = None) -> None:
+        """`look_up`: the system's getaddrinfo, in a thread of the loop's, unless given."""
+        self._look_up = look_up or _getaddrinfo
+        self._patience = patience or Patience()
         self._known: dict[tuple[str, int], tuple[float, list[Target]]] = {}
         self._running: dict[tuple[str, int], asyncio.Task[list[Target]]] = {}
 
     async def resolve(self, origin: Origin) -> list[Target]:
         """Socket addresses in the order to try. Raises UpstreamUnreachable."""
-        key = origin.host, origin.port
+        key, patience = (origin.host, origin.port), self._patience
         now = asyncio.get_running_loop().time()
         since, targets = self._known.get(key, (float("-inf"), []))
-        if now - since < FRESH_S:
+        if now - since < patience.fresh_s:
             return targets
         try:
             # Shielded: a caller that leaves does not take the answer from the others that wait for it.
-            async with asyncio.timeout(LOOKUP_S):
+            async with asyncio.timeout(patience.lookup_s):
                 return await asyncio.shield(self._lookup(key))
-        except (
-            OSError,
-            UnicodeError,
-        ) as error:  # TimeoutError is an OSError; a label may be too long for IDNA
-            if now - since < STALE_S:
+        except (OSError, UnicodeError) as error:  # the latter of a label too long for IDNA
+            if now - since < patience.stale_s:
                 return targets
-            why = f"no answer within {LOOKUP_S:g} s" if isinstance(error, TimeoutError) else _reason(error)
+            why = f"no answer within {patience.lookup_s:g} s"
+            if not isinstance(error, TimeoutError):
+                why = _reason(error)
             raise UpstreamUnreachable(f"the name {origin.host} cannot be looked up: {why}") from None
 
     def prefer(self, origin: Origin, target: Target) -> None:
@@ -58,8 +68,10 @@ class Resolver:
             known[1].insert(0, target)
 
     def forget(self, origin: Origin) -> None:
-        """None of the addresses answered: ask again next time."""
-        self._known.pop((origin.host, origin.port), None)
+        """None of the addresses answered: ask again next time, and keep these only in case nobody answers then."""
+        known = self._known.get((origin.host, origin.port))
+        if known is not None:
+            self._known[origin.host, origin.port] = known[0] - self._patience.fresh_s, known[1]
 
     def close(self) -> None:
         for task in self._running.values():
@@ -73,18 +85,22 @@ class Resolver:
         return task
 
     async def _ask(self, key: tuple[str, int]) -> list[Target]:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(*key, type=socket.SOCK_STREAM)
+        found = await self._look_up(*key)
         targets = alternate([(int(family), address) for family, _, _, _, address in found])
         if len(self._known) >= HOSTS_MAX:
             self._known.clear()
-        self._known[key] = loop.time(), targets
+        self._known[key] = asyncio.get_running_loop().time(), targets
         return targets
 
     def _settle(self, key: tuple[str, int], done: asyncio.Task[list[Target]]) -> None:
         del self._running[key]
         if not done.cancelled():
             done.exception()  # whoever still waited has it; nobody is warned of it twice
+
+
+async def _getaddrinfo(host: str, port: int) -> Found:
+    loop = asyncio.get_running_loop()
+    return [*await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def _reason(error: OSError | UnicodeError) -> str:

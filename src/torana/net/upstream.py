@@ -20,6 +20,10 @@ from torana.net.inflate import Inflate
 from torana.net.origin import Origin
 from torana.records import Timeouts
 
+HEAD_BYTES_MAX = 64 * 1024  # of a response, 1xx included: the fault matrix (U19); providers send about 2 KB
+HEADERS_MAX = 128  # same
+HELD_BYTES_MAX = 256 * 1024  # of a body before anyone reads it: about one read of the event loop
+
 
 class ClientLimits(Struct, frozen=True):
     """What an upstream may cost us."""
@@ -27,9 +31,6 @@ class ClientLimits(Struct, frozen=True):
     idle_s: float = 55.0  # common servers and balancers close idle connections after 60 s: be first
     idle_max: int = 256  # idle connections kept per origin; one holds about 10 KB, with TLS 60 KB
     open_max: int = 2_000  # connections per origin, so that one slow provider cannot take every descriptor
-    head_bytes_max: int = 64 * 1024  # of a response's head, 1xx included; the largest recorded has 5 KB
-    headers_max: int = 128  # recorded responses have up to 50
-    held_bytes_max: int = 256 * 1024  # of a body before anyone reads it; about one read of the event loop
     sweep_s: float = 0.1  # how late a timeout may be noticed
 
 
@@ -45,6 +46,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_acked",
+        "_acked_first",
         "_answer",
         "_asked",
         "_body",
@@ -55,36 +57,41 @@ class Connection(asyncio.Protocol):
         "_head_bytes",
         "_headers",
         "_heard",
+        "_idle_s",
         "_keep",
         "_keeper",
-        "_limits",
         "_loop",
         "_parser",
         "_paused",
         "_poll",
+        "_secure",
         "_sock",
         "_stream",
         "_timeouts",
         "_transport",
+        "_written",
         "idle_until",
         "on_body",
         "origin",
         "unread",
     )
 
-    def __init__(self, origin: Origin, limits: ClientLimits, keeper: Keeper) -> None:
+    def __init__(self, origin: Origin, idle_s: float, keeper: Keeper) -> None:
         self.origin = origin
         self.idle_until = 0.0
         self.unread = False
-        self._limits = limits
+        self._idle_s = idle_s
         self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._sock: socket.socket | None = None
+        self._secure = origin.scheme == "https"
         self._poll = select.poll()
         self._answer: Answer | None = None
         self._asked = 0
         self._acked = 0
+        self._acked_first = 0
+        self._written = 0
         self._paused = False
         self._heard = 0.0
         self._headers: Headers = []
@@ -101,6 +108,7 @@ class Connection(asyncio.Protocol):
     def attach(self, sock: socket.socket) -> None:
         """Ready for the first exchange. `sock` is the one under the transport: asked about, never read."""
         self._sock = sock
+        self._acked_first = bytes_acked(sock)
         self._poll.register(sock.fileno(), select.POLLIN | select.POLLRDHUP)
 
     def usable(self, now: float) -> bool:
@@ -115,26 +123,23 @@ class Connection(asyncio.Protocol):
     def busy(self) -> bool:
         return self._answer is not None
 
-    def ask(self, request: bytes, timeouts: Timeouts, stream: bool, started: float) -> Answer:
+    def ask(self, request: bytes, timeouts: Timeouts, stream: bool, started: float, now: float) -> Answer:
         """Send a whole request in one write. The answer begins, or fails, later."""
-        assert self._transport is not None
-        assert self._sock is not None
-        answer = self._answer = Answer(self)
-        self._heard = now = self._loop.time()
+        transport = self._transport
+        assert transport is not None
+        answer = self._answer = Answer(self, self._loop)
+        self._heard = now
         self._timeouts = timeouts
         self._stream = stream
         self._ends = started + timeouts.total_s
         self._first_ends = now + timeouts.first_byte_s
         self._head_bytes = 0
-        self._headers = []
         self._framing = _NO_FRAMING
         self._complete = False
-        if self._asked:
-            self._acked = bytes_acked(self._sock)
-        self._asked += 1
-        self._transport.write(request)
+        self._expect_acked(len(request))
+        transport.write(request)
         # The loop tries the system call at once. When that fails the kernel took no byte of the request.
-        self.unread = self._transport.is_closing()
+        self.unread = transport.is_closing()
         return answer
 
     def check(self, now: float) -> None:
@@ -213,9 +218,9 @@ class Connection(asyncio.Protocol):
             self._finish(answer, clean=error is None)
         elif error is not None:
             self.fail(error)
-        elif self._framing is _NO_FRAMING and self._head_bytes > self._limits.head_bytes_max:
+        elif self._framing is _NO_FRAMING and self._head_bytes > HEAD_BYTES_MAX:
             self.fail(self._head_too_large())
-        elif answer.held_bytes > self._limits.held_bytes_max:
+        elif answer.held_bytes > HELD_BYTES_MAX:
             self.pause()
 
     def eof_received(self) -> None:
@@ -242,13 +247,11 @@ class Connection(asyncio.Protocol):
             raise UpstreamInvalid("bytes follow the end of an answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self._headers) >= self._limits.headers_max:
-            if self._framing is not _NO_FRAMING:
-                return  # trailers, which nobody reads
-            raise UpstreamTooLarge(
-                f"{self.origin.name} answers with more than {self._limits.headers_max} headers"
-            )
-        self._headers.append((name.lower(), value))
+        headers = self._headers
+        if len(headers) < HEADERS_MAX:
+            headers.append((name.lower(), value))
+        elif self._framing is _NO_FRAMING:  # otherwise they are trailers, which nobody reads
+            raise UpstreamTooLarge(f"{self.origin.name} answers with more than {HEADERS_MAX} headers")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
@@ -256,9 +259,9 @@ class Connection(asyncio.Protocol):
             if status == 101:
                 raise UpstreamInvalid(f"{self.origin.name} switches protocols, which nobody asked for")
             return
-        limit = self._limits.head_bytes_max
         headers, self._headers = self._headers, []  # what comes now are trailers
-        if self._head_bytes > limit and sum(len(name) + len(value) for name, value in headers) > limit:
+        size = self._head_bytes
+        if size > HEAD_BYTES_MAX and sum(len(name) + len(value) for name, value in headers) > HEAD_BYTES_MAX:
             raise self._head_too_large()
         framing = self._framing = parse_framing(status, headers)
         inflate = None
@@ -280,8 +283,11 @@ class Connection(asyncio.Protocol):
     def _finish(self, answer: Answer, *, clean: bool) -> None:
         """The whole answer is here. Keep the connection if nothing is in doubt."""
         self._answer = None
-        self.resume()
-        idle_s = min(self._limits.idle_s, self._framing.idle_s)
+        if self._paused:
+            self.resume()
+        if self._headers:  # trailers
+            self._headers = []
+        idle_s = min(self._idle_s, self._framing.idle_s)
         transport = self._transport
         # A request still being written when its answer ended leaves bytes that would lead the next one.
         if (
@@ -297,6 +303,14 @@ class Connection(asyncio.Protocol):
             self.close()
         answer.finish()
 
+    def _expect_acked(self, written: int) -> None:
+        """Note what is acknowledged before `written` bytes go out: all that went before, as it was answered."""
+        if self._asked:
+            # TLS adds bytes of its own to what we write, so there the kernel has to say.
+            self._acked = bytes_acked(self._sock) if self._secure else self._acked_first + self._written
+        self._asked += 1
+        self._written += written
+
     def _left_before_request(self) -> bool:
         """Whether the peer had closed before any byte of the request reached it.
 
@@ -307,7 +321,7 @@ class Connection(asyncio.Protocol):
         discard (https://www.rfc-editor.org/rfc/rfc9112#section-9.6). A reset proves nothing of the kind: the
         acknowledgement of bytes that were read may still have been due. Nor does silence. Those stay unknown.
         """
-        if self._asked < 2 or self._head_bytes or self._sock is None:
+        if self._asked < 2 or self._head_bytes:
             return False
         acked = bytes_acked(self._sock)
         return acked >= 0 and acked == self._acked
@@ -322,8 +336,7 @@ class Connection(asyncio.Protocol):
         )
 
     def _head_too_large(self) -> Error:
-        limit = self._limits.head_bytes_max
-        return UpstreamTooLarge(f"{self.origin.name} answers with a head of more than {limit} bytes")
+        return UpstreamTooLarge(f"{self.origin.name} answers with a head of more than {HEAD_BYTES_MAX} bytes")
 
     def _explain(self, refusal: Exception) -> Error:
         """What the parser's refusal means: an error of our own callbacks, or HTTP that is not."""
@@ -352,29 +365,36 @@ def parse_framing(status: int, headers: Headers) -> Framing:
 
     llhttp has already refused repeated or malformed lengths and obsolete line folding.
     """
-    length: int | None = None
-    chunked = False
-    codings: list[str] = []
-    idle_s = float("inf")
-    for name, value in headers:
-        if name == b"content-length":
-            length = int(value)
-        elif name == b"transfer-encoding":
-            if chunked or value.strip().lower() != b"chunked":
-                raise UpstreamInvalid(
-                    f"the provider answers with transfer-encoding {value.decode('latin-1')!r}"
-                )
-            chunked = True
-        elif name == b"content-encoding":
-            codings.append(value.decode("latin-1").strip().lower())
-        elif name == b"keep-alive":
-            idle_s = min(idle_s, _idle_s(value))
-    if chunked and length is not None:
-        raise UpstreamInvalid("the provider's answer has both content-length and transfer-encoding")
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        fields = _join(headers)
+    digits, transfer = fields.get(b"content-length"), fields.get(b"transfer-encoding")
+    if transfer is not None:
+        if transfer.strip().lower() != b"chunked":
+            raise UpstreamInvalid(
+                f"the provider answers with transfer-encoding {transfer.decode('latin-1')!r}"
+            )
+        if digits is not None:
+            raise UpstreamInvalid("the provider's answer has both content-length and transfer-encoding")
+    idle_s = _idle_s(fields[b"keep-alive"]) if b"keep-alive" in fields else float("inf")
     if status in (204, 304):
-        return Framing(0, idle_s=idle_s)
-    coding = ", ".join(word for word in codings if word not in ("", "identity"))
-    return Framing(length, not chunked and length is None, coding, idle_s)
+        return Framing(0, False, "", idle_s)
+    coding = _coding(fields[b"content-encoding"]) if b"content-encoding" in fields else ""
+    length = None if digits is None else int(digits)
+    return Framing(length, length is None and transfer is None, coding, idle_s)
+
+
+def _join(headers: Headers) -> dict[bytes, bytes]:
+    """https://www.rfc-editor.org/rfc/rfc9110#section-5.3: repeated fields are one list."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        fields[name] = fields[name] + b", " + value if name in fields else value
+    return fields
+
+
+def _coding(value: bytes) -> str:
+    words = [word.strip() for word in value.decode("latin-1").lower().split(",")]
+    return ", ".join(word for word in words if word not in ("", "identity"))
 
 
 def _idle_s(value: bytes) -> float:
@@ -389,8 +409,10 @@ def _idle_s(value: bytes) -> float:
 _TCP_INFO_BYTES_ACKED = slice(120, 128)  # struct tcp_info of linux/tcp.h: tcpi_bytes_acked, since Linux 4.1
 
 
-def bytes_acked(sock: socket.socket) -> int:
+def bytes_acked(sock: socket.socket | None) -> int:
     """How many bytes of ours the peer's kernel has acknowledged on this connection; -1 where that is unknown."""
+    if sock is None:
+        return -1
     try:
         info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES_ACKED.stop)
     except (OSError, AttributeError):  # closed, or not Linux

@@ -7,7 +7,6 @@ import tomllib
 from collections import Counter
 from pathlib import Path
 
-import corpus
 import pytest
 from msgspec.json import encode
 from msgspec.structs import replace
@@ -16,6 +15,8 @@ from torana import ir
 from torana.dialects import anthropic
 from torana.dialects.interface import Context, Edits, Head
 from torana.errors import Error, InvalidRequest, StreamIncomplete, UpstreamInvalid
+
+import corpus
 
 EXCHANGES = corpus.exchanges("anthropic")
 SKIPS = tomllib.loads(Path(__file__).with_name("skips_anthropic.toml").read_text())

@@ -86,8 +86,12 @@ def _strip(draft: Draft, where: str, extra: Extra, seal: Seal | None, cache: str
 
 
 def _text(part: Text, draft: Draft, where: str) -> Text | None:
+    if part.text and part == Text(part.text) and not part.text.isspace():
+        return part  # nearly every text
     cache = _strip(draft, where, part.extra, part.seal, part.cache)
     if not part.text.strip():
+        if part.text:
+            draft.lose(where, "Anthropic refuses a text of white space alone")
         return None
     citations = tuple([citation for citation in part.citations if is_ours(citation)])
     if len(citations) < len(part.citations):

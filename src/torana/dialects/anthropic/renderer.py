@@ -149,6 +149,7 @@ class Renderer:
                 f"the provider's model failed: {self._finished.native or 'no reason given'}"
             )
         if error is not None:
+            self._told = True  # nothing may follow
             out.append(self.fail(error))
             return
         self._begin(out)

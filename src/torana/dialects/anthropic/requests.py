@@ -138,7 +138,7 @@ class _Block(Struct):
 
 
 class _Message(Struct):
-    role: str
+    role: wire.Role
     content: str | list[_Block]
 
 

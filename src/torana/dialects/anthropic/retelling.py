@@ -50,10 +50,6 @@ def retell(part: Part, own: bool, message: str, index: int, losses: list[Loss]) 
             )
             return Text(_in_words(part))
         case ToolCall():
-            if part.kind == "function" and input_of(part.text) is None:
-                losses.append(
-                    Loss(f"{where}.input", "rewritten", f"no JSON object: it is under {INVALID_JSON}")
-                )
             return replace(part, id=call_id(part, message, index))
         case ToolResult() | Data():
             return part

@@ -5,6 +5,7 @@ and knows no bounds on numbers, lengths or counts:
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations
 """
 
+from collections.abc import Iterator
 from typing import Any  # a JSON Schema: {"type": str, "properties": {name: schema}, ...}, or a boolean
 
 from msgspec import DecodeError, Raw
@@ -15,6 +16,7 @@ from torana.wire.json import encode, read
 
 EMPTY = Raw(b'{"type":"object","properties":{}}')
 DEPTH_MAX = 64  # fault matrix V30; a deeper schema is refused
+VARIANTS_MAX = 256  # references can make a small schema unfold for ever; well below the recursion limit
 
 _top = Decoder(dict[str, Raw])
 _schema = Decoder(dict[str, Any])
@@ -39,23 +41,23 @@ def input_schema(schema: Raw) -> tuple[Raw, bool]:
 def _as_object(schema: dict[str, Any]) -> dict[str, Any]:
     """One object that allows whatever any variant allows, and requires only what all of them require."""
     definitions: dict[str, Any] = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
-    merged = _flat(schema, schema, 0)
+    merged = _flat(schema, schema, iter(range(VARIANTS_MAX)))
     merged.setdefault("properties", {})
     return {**merged, "type": "object", **definitions}
 
 
-def _flat(schema: Any, root: dict[str, Any], depth: int) -> dict[str, Any]:
-    if not isinstance(schema, dict) or depth > DEPTH_MAX:
+def _flat(schema: Any, root: dict[str, Any], left: Iterator[int]) -> dict[str, Any]:
+    if next(left, None) is None:
+        raise InvalidRequest(f"the schema's root unfolds into more than {VARIANTS_MAX} variants")
+    if not isinstance(schema, dict):
         return {}
     if isinstance(reference := schema.get("$ref"), str):
         schema = {**_followed(reference, root), **{k: v for k, v in schema.items() if k != "$ref"}}
         if "$ref" in schema:
-            return _flat(schema, root, depth + 1)
+            return _flat(schema, root, left)
     flat = {key: value for key, value in schema.items() if key not in VARIANTS}
     for key in VARIANTS:
-        variants = [
-            _flat(variant, root, depth + 1) for variant in schema.get(key) or () if variant is not False
-        ]
+        variants = [_flat(variant, root, left) for variant in schema.get(key) or () if variant is not False]
         if variants:
             flat = _merge(flat, variants, every=key == "allOf")
     return flat

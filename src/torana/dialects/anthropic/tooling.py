@@ -65,7 +65,7 @@ def reserve_names(draft: Draft) -> None:
 
 def adapted_tools(draft: Draft) -> list[dict[str, object]]:
     choice = draft.request.choice
-    allowed = choice.names if choice is not None and len(choice.names) > 1 else ()
+    allowed = choice.names if choice is not None and not _forces_one(choice) else ()
     tools = []
     for at, tool in enumerate(draft.request.tools or ()):
         if allowed and tool.name not in allowed:
@@ -177,11 +177,16 @@ def adapted_choice(draft: Draft) -> dict[str, object] | None:
     for name in choice.extra or ():
         draft.lose(f"tool_choice.{name}", "Anthropic has no such setting")
     fields: dict[str, object] = {"type": {"required": "any"}.get(choice.mode, choice.mode)}
-    if choice.mode == "required" and len(choice.names) == 1:
+    if _forces_one(choice):
         fields = {"type": "tool", "name": draft.names.sent(choice.names[0])}
     if choice.parallel is False and choice.mode != "none":
         return fields | {"disable_parallel_tool_use": True}
     return None if fields == {"type": "auto"} else fields
+
+
+def _forces_one(choice: ToolChoice) -> bool:
+    """Anthropic can name one tool; of several that are allowed, only those are sent."""
+    return choice.mode == "required" and len(choice.names) == 1
 
 
 def forces(choice: dict[str, object] | None) -> bool:

@@ -29,6 +29,7 @@ T_co = TypeVar("T_co", bound=Struct, covariant=True)
 Count = Annotated[int, Meta(ge=0, le=2**53)]  # beyond 2^53 a JavaScript client would read another number
 Tokens = Annotated[int, Meta(ge=0, le=TOKENS_MAX)]
 Number = float | int
+Role = Literal["user", "assistant", "system"]
 
 
 class Known(Generic[T_co]):
@@ -223,7 +224,7 @@ CACHE = Known(CacheControl)
 
 
 class MessageFields(Struct, forbid_unknown_fields=True):
-    role: Literal["user", "assistant", "system"]
+    role: Role
     content: Raw
 
 

@@ -3,6 +3,7 @@
 No process is asked about itself. Knows nothing of what the processes do.
 """
 
+import atexit
 import os
 import signal
 import subprocess
@@ -95,6 +96,19 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def hurry() -> None:
+    """Runs this process and what it will start before all others, until it exits. Needs root.
+
+    Where sessions are scheduled as groups, niceness counts only within one, so the group's is set too: sched(7).
+    """
+    os.setpriority(os.PRIO_PROCESS, 0, -20)
+    group = Path("/proc/self/autogroup")
+    if group.exists():
+        before = group.read_text().split()[-1]
+        group.write_text("-20")
+        atexit.register(group.write_text, before)
 
 
 def machine_s() -> tuple[float, float]:

@@ -35,7 +35,7 @@ RATIOS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "event, Anthropic to chat": ((*_TORANA, "legs", TO_CHAT, "streamed", "cpu_us_per_event"), _YARDSTICK),
     "ready": ((*_TORANA, "ready_s"), ("footprint", "interpreter_s")),
-    "import": (("footprint", "import_ms"), ("footprint", "interpreter_s")),
+    "import": (("footprint", "import_ms"), ("footprint", "interpreter_ms")),
     "idle memory": ((*_TORANA, "rss_idle_mb"), ("footprint", "interpreter_mb")),
     "packages": (("footprint", "packages"), ("footprint", "packages_max")),
     "installed size": (("footprint", "mb"), ("footprint", "mb_max")),

@@ -6,6 +6,7 @@ key it checks one. Knows nothing of how a leg is measured.
 
 import json
 import re
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -59,6 +60,12 @@ class Gateway:
     health_status: int = 200
     streams: int = 1000  # open at once; fewer for one that would take minutes
     paced: bool = True  # able to answer 1,000 requests a second on one core
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def _pinned(package: str) -> Callable[[], str]:
@@ -212,8 +219,9 @@ def _tensorzero_legs(_: int) -> list[Leg]:
 def _smg_launch(_directory: Path, port: int, mock: int) -> Launch:
     command = [str(PEERS / "smg" / "bin" / "smg"), "launch", "--host", HOST, "--port", str(port)]
     command += ["--backend", "openai", "--worker-urls", f"http://{HOST}:{mock}", "--api-key", KEY]
-    # Its exporter would take a fixed port; the one above ours is as free as ours was.
-    command += ["--history-backend", "none", "--log-level", "error", "--prometheus-port", str(port + 1)]
+    # By default its exporter takes a fixed port on every address.
+    command += ["--prometheus-host", HOST, "--prometheus-port", str(free_port())]
+    command += ["--history-backend", "none", "--log-level", "error"]
     # Measured: its default, cache-aware routing with retries, breakers and probes, costs a tenth more.
     command += ["--policy", "round_robin", "--disable-retries", "--disable-circuit-breaker"]
     command += ["--disable-load-monitoring", "--disable-health-check"]

@@ -16,7 +16,6 @@ import os
 import platform
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -119,18 +118,12 @@ def _wait_for(process: "subprocess.Popen[bytes]", log: Path, pattern: str) -> st
     raise BenchError(f"it never printed {pattern!r}; its log ends: {log.read_text(errors='replace')[-800:]}")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 # ---------------------------------------------------------------- starting a gateway
 
 
 def open_gateway(gateway: Gateway, directory: Path, mock: Mock) -> Running:
     """Starts a gateway on its core and returns when it first answers its health path as it should."""
-    launch = gateway.launch(directory, free_port(), mock.port)
+    launch = gateway.launch(directory, gateways.free_port(), mock.port)
     log = directory / "gateway.log"
     began = time.perf_counter()
     process = accounting.start(launch.command, core=GATEWAY_CORE, log=log, environment=launch.environment)
@@ -374,6 +367,7 @@ def _options() -> argparse.Namespace:
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--only", default="", help="names with commas between them; all by default")
     options.add_argument("--quick", action="store_true", help="shorter windows: for a look, not for a table")
+    options.add_argument("--urgent", action="store_true", help="before all other processes (needs root)")
     options.add_argument(
         "--no-install", action="store_true", help="leave out the size of a fresh installation"
     )
@@ -387,7 +381,7 @@ def main() -> None:
         sys.exit("the benchmark needs Linux and two cores: one for the gateway, one for everything else")
     began = time.monotonic()
     if options.urgent:
-        os.setpriority(os.PRIO_PROCESS, 0, -20)  # what we start inherits it
+        accounting.hurry()
     try:
         results = run(chosen(options.only), quick=options.quick, with_install=not options.no_install)
     except (BenchError, load.LoadError) as error:

@@ -229,6 +229,12 @@ def test_a_secret_file_that_is_missing_empty_binary_or_huge_is_refused(refusal, 
     )
 
 
+def test_a_zero_byte_is_no_part_of_a_path(refusal):
+    assert "zero byte" in refusal('server: {host: "${file:a\\0b}"}')
+    assert "store.url" in refusal('store: {url: "sqlite:///a\\0b"}')
+    assert "there is no file" in refusal('server: {tls: {cert: "a\\0b", key: x}}')
+
+
 def test_where_the_data_is_can_be_known_without_the_secrets(tmp_path):
     path = tmp_path / "torana.yaml"
     path.write_text(

@@ -8,6 +8,7 @@ import types
 from collections.abc import Iterable
 from decimal import Decimal
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -79,8 +80,7 @@ def _struct(node: Node, kind: type[Struct], problems: list[Problem], place: Plac
         node = Table(node.line, {}, {})  # a section whose lines are all commented out
     if not isinstance(node, Table):
         return _refuse(problems, place, "expected `name: value` lines")
-    hints = get_type_hints(kind, include_extras=True)
-    required = {f.name for f in msgspec.structs.fields(kind) if f.required}
+    hints, required = _fields(kind)
     values: dict[str, Any] = {}
     for name, item in node.items.items():
         if name not in hints:
@@ -92,6 +92,13 @@ def _struct(node: Node, kind: type[Struct], problems: list[Problem], place: Plac
     if required - values.keys() or any(value is _MISSING for value in values.values()):
         return _MISSING
     return kind(**values)
+
+
+@cache
+def _fields(kind: type[Struct]) -> tuple[dict[str, Any], frozenset[str]]:
+    """The annotations of a Struct, and the names that have no default."""
+    required = frozenset(field.name for field in msgspec.structs.fields(kind) if field.required)
+    return get_type_hints(kind, include_extras=True), required
 
 
 def _dict(node: Node, item_hint: Any, problems: list[Problem], place: Place) -> Any:

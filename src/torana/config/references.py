@@ -70,6 +70,8 @@ def _resolve(match: re.Match[str], environ: Mapping[str, str], folder: Path) -> 
 
 
 def _read(path: Path) -> str:
+    if "\0" in str(path):
+        raise _Unresolved("the path of a file holds a zero byte")
     try:
         with path.open("rb") as file:
             content = file.read(SECRET_BYTES_MAX + 1)

@@ -49,7 +49,7 @@ def problems(config: Config) -> Iterator[Problem]:
 
 
 def store(row: Store) -> Iterator[Problem]:
-    if row.url != "memory:" and not re.fullmatch(r"sqlite:///[^?#]+", row.url):
+    if row.url != "memory:" and not re.fullmatch(r"sqlite:///[^?#\0]+", row.url):
         yield ("store", "url"), "expected sqlite:///relative.db, sqlite:////absolute/path.db or memory:"
 
 

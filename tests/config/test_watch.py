@@ -126,3 +126,21 @@ def test_a_bad_file_is_one_line_in_the_log_and_watching_goes_on(tmp_path, caplog
     assert [record.getMessage() for record in caplog.records] == [
         "torana.yaml is not used, the configuration in force stays: torana.yaml, line 1: no"
     ]
+
+
+def test_a_bug_in_taking_up_a_change_does_not_end_the_watch(tmp_path, caplog):
+    path = tmp_path / "torana.yaml"
+    path.write_text("one")
+
+    def break_once():
+        if path.read_text() == "two":
+            raise RuntimeError("a bug")
+
+    async def script(calls):
+        replace(path, "two")
+        await until(lambda: calls)
+        replace(path, "three")
+        await until(lambda: len(calls) == 2)
+
+    with caplog.at_level(logging.CRITICAL, logger="torana.config"):
+        assert watching(path, script, break_once) == ["two", "three"]

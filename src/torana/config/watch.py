@@ -49,4 +49,6 @@ async def watch(
                 await on_change()
             except Error as exc:
                 _log.error("%s is not used, the configuration in force stays: %s", path.name, exc)
+            except Exception:
+                _log.exception("%s is not used, the configuration in force stays: a bug of ours", path.name)
         before = now

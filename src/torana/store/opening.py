@@ -15,7 +15,7 @@ LOCKED_S = 0.25  # and later: short, because the writing thread answers reads be
 CHECKPOINT_PAGES = 1000  # SQLite's own default; 4000 measured no cheaper
 CACHE_KIB = 8192  # the pages that batches touch, with room; memory is only taken as it fills
 QUICK_CHECK_BYTES_MAX = 64 * 1024 * 1024
-# A check reads the whole file, about 0.2 s for 64 MiB; a larger one would break the promise of a quick start, and
+# A check reads the whole file, about 0.3 s for 64 MiB; a larger one would break the promise of a quick start, and
 # SQLite notices damage where it reads it. `full=True` checks any size.
 
 _TABLES = frozenset({"keys", "calls", "calls_by_key", "listed", "attempts"})

@@ -87,6 +87,8 @@ class Resolver:
     async def _ask(self, key: tuple[str, int]) -> list[Target]:
         found = await self._look_up(*key)
         targets = alternate([(int(family), address) for family, _, _, _, address in found])
+        if not targets:
+            raise OSError(None, "it has no address")
         if len(self._known) >= HOSTS_MAX:
             self._known.clear()
         self._known[key] = asyncio.get_running_loop().time(), targets
@@ -127,7 +129,8 @@ async def connect(targets: list[Target]) -> tuple[socket.socket, Target]:
     try:
         while True:
             if waiting:
-                attempts[asyncio.create_task(_attempt(waiting[0]))] = waiting.pop(0)
+                target = waiting.pop(0)
+                attempts[asyncio.create_task(_attempt(target))] = target
             running = [task for task in attempts if not task.done()]
             if running:
                 delay_s = ATTEMPT_DELAY_S if waiting else None

@@ -178,7 +178,8 @@ class App:
         from torana.net.asgi import AsgiHost
 
         keys = control.Keys(self._store.keys, _now_us, self._configured, self.publish)
-        return AsgiHost(control.build(keys, self._token))
+        application: Any = control.build(keys, self._token)  # Starlette's types of ASGI are wider than ours
+        return AsgiHost(application)
 
     def _configured(self) -> Iterable[Key]:
         return settings.keys(self.config, ())

@@ -75,6 +75,10 @@ class Provider(Struct, frozen=True, kw_only=True):
     docs: str = ""
     timeouts: Timeouts = Timeouts()
 
+    def __repr__(self) -> str:
+        """Without the credential, which must not reach a log by way of a traceback."""
+        return f"Provider({self.name!r}, {self.dialect!r}, {self.base_url!r})"
+
 
 class Price(Struct, frozen=True, gc=False, omit_defaults=True):
     """Pico-dollars per token by class of ir.Usage, and nano-dollars per run or call. None: not priced apart, so the

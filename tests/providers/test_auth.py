@@ -4,8 +4,9 @@ import h11
 import pytest
 
 from torana.errors import InternalError, InvalidRequest
+from torana.net.origin import Origin, parse_origin
 from torana.providers import configured, load_catalog
-from torana.providers.auth import CARRIERS, FRAMING, Origin, credential_headers, head, request_target
+from torana.providers.auth import CARRIERS, FRAMING, credential_headers, head, request_target
 from torana.records import Provider, Target
 
 CATALOG = load_catalog()
@@ -24,7 +25,8 @@ PATHS = {"openai_chat": "/chat/completions", "anthropic": "/v1/messages"}
 
 def parsed(target, path="/chat/completions", headers=()):
     """What a server reads of the head."""
-    origin, raw = head(target, path, headers)
+    origin, _ = parse_origin(target.provider.base_url)
+    raw = head(target, path, headers)
     server = h11.Connection(h11.SERVER)
     server.receive_data(raw + b"content-length: 0\r\n\r\n")
     event = server.next_event()

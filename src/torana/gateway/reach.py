@@ -56,7 +56,7 @@ class Reach:
         found = self._heads.get(place)
         if found is None:
             origin, _ = parse_origin(target.provider.base_url)
-            found = (target, origin, auth.head(target, path, headers)[1])
+            found = (target, origin, auth.head(target, path, headers))
             if len(self._heads) >= HEADS_MAX:
                 self._heads.clear()
             self._heads[place] = found

@@ -10,11 +10,10 @@ A spelling that can be read two ways is read in this order: a configured model n
 every provider that lists it, cheapest first. An unknown name at a known provider is passed through.
 """
 
-from difflib import get_close_matches
-
 from msgspec import Struct
 
 from torana.errors import InvalidRequest, ModelNotFound
+from torana.providers import find, suggestion
 from torana.records import Model, Provider, Snapshot, Target, Traits
 
 MODEL_CHARS_MAX = 512  # the longest recorded model name has 104 characters
@@ -114,7 +113,7 @@ class Routes:
         """One object per target, so that what is prepared for it is prepared once."""
         found = self._targets.get((provider.name, model))
         if found is None:
-            row = self._snapshot.models.get(provider.name, {}).get(model)
+            row = find(self._snapshot.models.get(provider.name, {}), model)
             found = Target(provider, model, row, traits(provider, row))
             if len(self._targets) >= CACHE_ENTRIES_MAX:
                 self._targets.clear()
@@ -126,8 +125,7 @@ class Routes:
         for provider, rows in self._snapshot.models.items():
             if provider in self._snapshot.providers:
                 known += rows
-        near = get_close_matches(model.rsplit("/", 1)[-1], known, n=3, cutoff=0.6)
-        hint = f" Closest: {', '.join(near)}." if near else ""
+        hint = suggestion(model.rsplit("/", 1)[-1], known)
         return ModelNotFound(
             f"model {model!r} is not configured.{hint} List: GET /v1/models",
             param="model",

@@ -1,12 +1,10 @@
 """The head of a request to a provider: its address, its credential, and what else stands above the body.
 
 Nothing a caller sends can choose the address: of a request only the model's name enters the path, as one
-percent-encoded segment. Knows nothing of sockets: `Origin` says where, `head` what, the transport does it.
+percent-encoded segment. Knows nothing of sockets: the base URL says where, `head` what, the transport does it.
 """
 
 from urllib.parse import quote, urlsplit
-
-from msgspec import Struct
 
 from torana import __version__
 from torana.errors import InternalError, InvalidRequest
@@ -28,24 +26,8 @@ FRAMING = frozenset(
 CARRIERS = frozenset(
     {"api-key", "authorization", "cookie", "proxy-authorization", "x-api-key", "x-goog-api-key"}
 )  # every place where a caller may have put its credential: none of it goes on
+
 DEFAULT_PORT = {"http": 80, "https": 443}
-
-
-class Origin(Struct, frozen=True, gc=False):
-    """Where a connection leads: the key of a connection pool, with the fields and names of net.origin.Origin."""
-
-    scheme: str
-    host: str  # lower case, IPv6 without brackets
-    port: int
-
-    @property
-    def name(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def authority(self) -> str:
-        """As a Host header writes it: without the port the scheme implies."""
-        return self.name.rpartition(":")[0] if self.port == DEFAULT_PORT[self.scheme] else self.name
 
 
 def credential_headers(provider: Provider) -> tuple[tuple[str, str], ...]:
@@ -58,16 +40,16 @@ def credential_headers(provider: Provider) -> tuple[tuple[str, str], ...]:
     return ((provider.auth, key),)
 
 
-def head(target: Target, path: str, headers: tuple[tuple[str, str], ...] = ()) -> tuple[Origin, bytes]:
-    """Where to send a request, and its head up to, but without, content-length and the blank line.
+def head(target: Target, path: str, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
+    """The head of a request up to, but without, content-length and the blank line.
 
     `path` is the dialect's. `headers` win over the provider's of the same name, but framing and credentials among
     them are left out. A value that could end a line raises InvalidRequest.
     """
-    provider, where = target.provider, origin(target.provider)
-    lines = [f"POST {request_target(provider, target.model, path)} HTTP/1.1", f"host: {where.authority}"]
+    provider = target.provider
+    lines = [f"POST {request_target(provider, target.model, path)} HTTP/1.1", f"host: {_authority(provider)}"]
     lines += [f"{name}: {value}" for name, value in _fields(provider, headers).items()]
-    return where, "\r\n".join([*lines, ""]).encode("ascii")
+    return "\r\n".join([*lines, ""]).encode("ascii")
 
 
 def _fields(provider: Provider, headers: tuple[tuple[str, str], ...]) -> dict[str, str]:
@@ -84,12 +66,13 @@ def _fields(provider: Provider, headers: tuple[tuple[str, str], ...]) -> dict[st
     return fields
 
 
-def origin(provider: Provider) -> Origin:
-    """Raises InternalError for a row that torana.providers.configured() never saw."""
+def _authority(provider: Provider) -> str:
+    """As a Host header has it: the port only where it is not the scheme's own."""
     parts = urlsplit(provider.base_url)
     if parts.scheme not in DEFAULT_PORT or not parts.hostname:
         raise InternalError(f"the provider {provider.name} was not configured: it has no address")
-    return Origin(parts.scheme, parts.hostname, parts.port or DEFAULT_PORT[parts.scheme])
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return host if parts.port in (None, DEFAULT_PORT[parts.scheme]) else f"{host}:{parts.port}"
 
 
 def request_target(provider: Provider, model: str, path: str) -> str:

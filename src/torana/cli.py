@@ -190,8 +190,9 @@ def greeting(ready: "Ready", environ: dict[str, str], *, color: bool = False) ->
 
     variables = [name for row in load_catalog().values() for name in row.env if environ.get(name)]
     found = f"{_counted(len(ready.providers), 'provider')}, {_counted(ready.models, 'model')}"
+    nothing = "no provider's key in the environment; the model 'echo' answers without one"
     lines = [
-        f"Found      {_named(variables)}  ->  {found}" if ready.providers else _nothing_found(),
+        f"Found      {_named(variables)}  ->  {found}" if ready.providers else f"Found      {nothing}",
         f"Gateway    {ready.address}/v1      (OpenAI)   {ready.address} (Anthropic)",
     ]
     bearer = "$TORANA_KEY"
@@ -203,10 +204,6 @@ def greeting(ready: "Ready", environ: dict[str, str], *, color: bool = False) ->
         lines.append(f"Key        in {ready.key.path}")
     lines.append(f"Try        {_curl(ready.address, bearer)}")
     return "\n".join("  " + (_bold(line) if color else line) for line in lines)
-
-
-def _nothing_found() -> str:
-    return "Found      no provider's key in the environment; the model 'echo' answers without one"
 
 
 def _named(variables: list[str]) -> str:
@@ -264,10 +261,12 @@ def _keys(options: argparse.Namespace) -> int:
     """Through the server if one runs on the same data, else on the file itself."""
     from torana import config
     from torana.control import client, files
+    from torana.control.keys import check_name
 
     path = _config_path(options)
     store = config.locate(path, os.environ)
-    _check_name(options)
+    if options.action == "create":
+        check_name(options.name)
     running = files.find(config.folder(store))
     if running is not None and files.is_alive(running.pid):
         try:
@@ -277,13 +276,6 @@ def _keys(options: argparse.Namespace) -> int:
     if store.url == "memory:":
         raise StoreError("no server runs here, and a store in memory ends with its server; start it first")
     return _tell(options, _directly(options, store.url))
-
-
-def _check_name(options: argparse.Namespace) -> None:
-    from torana.control.keys import check_name
-
-    if options.action == "create":
-        check_name(options.name)
 
 
 def _remotely(options: argparse.Namespace, remote: Any) -> Any:  # Remote; rows or one row of described()

@@ -75,5 +75,3 @@ CREATE TABLE attempts (
     first       INTEGER DEFAULT -1,
     PRIMARY KEY (call_id, number)
 ) WITHOUT ROWID;
-
-CREATE INDEX attempts_unsettled ON attempts (call_id) WHERE state = 'intent';

@@ -3,7 +3,9 @@
 Intent before, settlement after. A call that begins and settles within one batch is one row written once; any other
 has its intent written first and is settled over it. So a crash leaves a flagged intent and nothing invisible. Entries
 go to the store LINGER_S after the first of them at the latest: a `kill -9` loses at most the last 50 ms of them,
-close() none. The ledger does not know who asked or where the store is.
+close() none. That holds while the store takes a batch within the other half of it: a disk whose fsync is slower, or
+another program's lock, adds its own time, in which `depth` grows. The ledger does not know who asked or where the
+store is.
 
 At the bound (`full`) the gateway refuses new work with Overloaded. begin() and settle() themselves refuse nothing: a
 settlement always has a place, and since nothing new begins, calls in flight are all that can exceed the bound.

@@ -268,6 +268,7 @@ def test_empty_lines_before_a_request_are_skipped():
         seen = Seen()
         async with serving(seen.echo) as server:
             assert await talk(server, b"\r\n\r\n" + GET + b"\r\n" + GET) == [200, 200]
+            assert await talk(server, b"\r\n" * 100_000 + GET) == [200]
 
     run(main())
 

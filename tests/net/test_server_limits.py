@@ -210,6 +210,25 @@ def test_a_refused_caller_that_never_stops_sending_is_dropped():
     run(main())
 
 
+def test_lingering_does_not_cut_an_answer_that_is_still_on_its_way():
+    async def app(exchange):
+        exchange.answer(200, [], b"x" * 8_000_000)
+
+    async def main():
+        async with serving(app, linger_s=0.1) as server:
+            caller = await Caller.connect(server)
+            await caller.send(post(b"unread")[:-1])
+            body = 0
+            while body < 8_000_000:
+                piece = await caller.reader.read(300_000)
+                assert piece
+                body += len(piece)
+                await asyncio.sleep(0.03)
+            assert body > 8_000_000
+
+    run(main())
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [

@@ -33,6 +33,7 @@ from torana.net.framing import (
     expects_continue,
     header_block,
     keeps_alive,
+    read_fields,
     request_line,
     skip_blank_lines,
     status_line,
@@ -70,17 +71,19 @@ class Connection(asyncio.Protocol):
         "_since",
         "_stalled",
     )
-    __slots__ += ("_transport", "_watch", "_whole", "_window_got", "congested", "peer", "shared")
+    __slots__ += ("_transport", "_watch", "_whole", "_window_got", "congested", "on_header", "peer", "shared")
 
     def __init__(self, shared: Shared, members: "set[Connection]", loop: asyncio.AbstractEventLoop) -> None:
         self.shared = shared
         self._members = members
         self._loop = loop
+        self._fields: dict[bytes, bytes] = {}
+        self.on_header = (
+            self._fields.setdefault
+        )  # no call of Python per header; a name that returns is counted
         self._parser = HttpRequestParser(self)
         self._phase = _HEAD
         self._exchange: Served | None = None  # in flight: its answer is not written yet
-        self._fields: dict[bytes, bytes] = {}
-        self._repeats: list[bytes] = []
         self._head = b""  # of an unfinished head: what came
         self._host: bytes | None = None  # the last one that was in order
         self._held = b""  # what came behind the current request
@@ -116,12 +119,14 @@ class Connection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.leave()
             self._exchange = None
-        self.shared.ended.set()
+        if self.shared.draining:
+            self.shared.ended.set()
 
     def data_received(self, data: bytes) -> None:
-        if self._phase < _BUSY:
+        phase = self._phase
+        if phase < _BUSY:
             self._guard(self._read_head, data)
-        elif self._phase == _BUSY:
+        elif phase == _BUSY:
             if self._need:
                 self._guard(self._read_body, data)
             else:
@@ -150,21 +155,13 @@ class Connection(asyncio.Protocol):
         if self._exchange is not None and self._exchange.source is not None:
             self._exchange.source.resume()
 
-    # ------------------------------------------------------------ called by llhttp
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        fields = self._fields
-        if name not in fields:
-            fields[name] = value
-            return
-        self._repeats.append(name)
-        if len(self._repeats) <= self.shared.limits.headers_max:  # more are refused with the head
-            fields[name] = b"%b, %b" % (fields[name].rstrip(b" \t"), value)
+    # ------------------------------------------------------------ called by llhttp, on_header aside
 
     def on_body(self, piece: bytes) -> None:
-        assert self._exchange is not None
-        self._exchange.take(piece)
+        exchange = self._exchange
+        assert exchange is not None
+        exchange.body.append(piece)
+        exchange.got += len(piece)
 
     def on_message_complete(self) -> None:
         self._whole = True
@@ -202,11 +199,12 @@ class Connection(asyncio.Protocol):
             raise self._too_large(head)
         self._head = b""
         upgrade = False
+        piece = head[fed:end]
         try:
-            self._parser.feed_data(head[fed:end])
+            self._parser.feed_data(piece)
         except HttpParserUpgrade:
             upgrade = True
-        self._open(head, end, upgrade=upgrade)
+        self._open(head[:end] if fed else piece, head[end:], upgrade=upgrade)
 
     def _wait_for_head(self, head: bytes, fed: int) -> None:
         limits = self.shared.limits
@@ -229,19 +227,18 @@ class Connection(asyncio.Protocol):
         size_max = self.shared.limits.target_bytes_max + _LINE_REST_BYTES_MAX
         return len(head) > size_max and head.find(b"\r\n", 0, size_max) < 0
 
-    def _open(self, head: bytes, end: int, *, upgrade: bool) -> None:
+    def _open(self, head: bytes, rest: bytes, *, upgrade: bool) -> None:
         """A head is complete: judge it and begin its exchange."""
-        limits, fields, repeats = self.shared.limits, self._fields, self._repeats
-        self._fields = {}
-        method, target, http11 = request_line(head, limits)
-        if len(fields) + len(repeats) > limits.headers_max:
+        limits = self.shared.limits
+        count = head.count(b"\n") - 2
+        if count > limits.headers_max:
             raise HeadersTooLarge(f"more than {limits.headers_max} headers")
-        if b" \r\n" in head or b"\t" in head:  # llhttp leaves white space behind a value
-            fields = {name: value.rstrip(b" \t") for name, value in fields.items()}
+        method, target, http11 = request_line(head, limits)
+        fields = {name.lower(): value for name, value in self._fields.items()}
+        self._fields.clear()
         repeated = _NOTHING
-        if repeats:
-            repeated = frozenset(repeats)
-            self._repeats = []
+        if len(fields) != count or head.find(b" \r") >= 0 or head.find(b"\t") >= 0:
+            fields, repeated = read_fields(head)  # a name stands twice, or white space at an end
         host = fields.get(b"host")
         if host is None or host != self._host:
             check_host(host, http11=http11)
@@ -259,7 +256,7 @@ class Connection(asyncio.Protocol):
             self._stay_with_http(length)
         elif self._whole != (length == 0):
             raise BadFraming("it is not clear where this request ends")
-        self._accept(exchange, head[end:])
+        self._accept(exchange, rest)
 
     def _accept(self, exchange: Served, rest: bytes) -> None:
         self._exchange = exchange
@@ -280,7 +277,7 @@ class Connection(asyncio.Protocol):
         if length:
             framing = b"transfer-encoding: chunked" if length == CHUNKED else b"content-length: %d" % length
             self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
-            self._fields = {}
+            self._fields.clear()
 
     def _read_body(self, data: bytes) -> None:
         exchange = self._exchange
@@ -303,8 +300,7 @@ class Connection(asyncio.Protocol):
         if not self._whole:
             raise BadFraming("it is not clear where this request ends")
         self._whole = False
-        self._fields = {}  # trailers: nobody here wants them, https://www.rfc-editor.org/rfc/rfc9110#section-6.5
-        self._repeats = []
+        self._fields.clear()  # of trailers: nobody here wants them, https://www.rfc-editor.org/rfc/rfc9110#section-6.5
         exchange.arrived()
         if end < len(data):
             self._hold(data[end:])
@@ -458,7 +454,11 @@ class Connection(asyncio.Protocol):
                 self.part()
         elif self._phase == _IDLE and since >= limits.idle_s:
             self.part()
-        elif self._phase == _LINGER and since >= limits.linger_s:
+        elif (
+            self._phase == _LINGER
+            and since >= limits.linger_s
+            and not self._transport.get_write_buffer_size()
+        ):
             self.drop()
 
     def _write_stalled(self, now: float) -> bool:

@@ -15,6 +15,7 @@ from torana.net.limits import ServerLimits
 
 CHUNKED = -1  # the length of a body that says where it ends as it goes
 
+_REQUEST_LINE = re.compile(rb'([A-Z-]+) (/[!"$-~]*) HTTP/1\.([01])\r\n')
 # uri-host [":" port]: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2, and not empty for http
 _HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}){1,255})(?::[0-9]{0,5})?"
@@ -29,11 +30,11 @@ def skip_blank_lines(head: bytes) -> bytes:
 
     https://www.rfc-editor.org/rfc/rfc9112#section-2.2
     """
-    while head.startswith(b"\r\n"):
-        head = head[2:]
-    if head.startswith((b"\r", b"\n")) and head != b"\r":
+    rest = head.lstrip(b"\r\n")
+    lines, half = divmod(len(head) - len(rest), 2)
+    if not head.startswith(b"\r\n" * lines) or (half and (rest or not head.endswith(b"\r"))):
         raise BadFraming("a line does not end in CRLF")
-    return head
+    return b"\r" if half else rest
 
 
 def request_line(head: bytes, limits: ServerLimits) -> tuple[bytes, bytes, bool]:
@@ -41,16 +42,25 @@ def request_line(head: bytes, limits: ServerLimits) -> tuple[bytes, bytes, bool]
 
     Origin form only, without a fragment: https://www.rfc-editor.org/rfc/rfc9112#section-3.2.1
     """
-    method, _, rest = head.partition(b" ")
-    target, _, rest = rest.partition(b" ")
-    http11 = rest.startswith(b"HTTP/1.1\r\n")
-    if target[:1] != b"/" or b"#" in target or not (http11 or rest.startswith(b"HTTP/1.0\r\n")):
+    line = _REQUEST_LINE.match(head)
+    if line is None:
         raise BadFraming("the request line is not METHOD /path HTTP/1.1")
+    method, target, minor = line.groups()
     if len(target) > limits.target_bytes_max:
         raise UriTooLong(f"the request target is longer than {limits.target_bytes_max} bytes")
     if method == b"CONNECT":
         raise BadFraming("tunnels are not opened here")
-    return method, target, http11
+    return method, target, minor == b"1"
+
+
+def read_fields(head: bytes) -> tuple[dict[bytes, bytes], frozenset[bytes]]:
+    """Header lines of a head that llhttp accepted, and the names that stand twice: the slow way."""
+    values: dict[bytes, list[bytes]] = {}
+    for line in head[: -len(b"\r\n\r\n")].split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        values.setdefault(name.lower(), []).append(value.strip(b" \t"))
+    repeated = frozenset(name for name, each in values.items() if len(each) > 1)
+    return {name: b", ".join(each) for name, each in values.items()}, repeated
 
 
 def check_host(host: bytes | None, *, http11: bool) -> None:
@@ -188,8 +198,7 @@ def header_block(headers: Headers) -> bytes:
     if not headers:
         return b""
     block = b"\r\n".join(map(b": ".join, headers)) + b"\r\n"
-    count = len(headers)
-    if block.count(b"\n") != count or block.count(b"\r") != count or b"\0" in block:
+    if len(block.translate(None, b"\r\n\0")) != len(block) - 2 * len(headers):
         raise InternalError("a header of the answer holds a line break or a NUL")
     return block
 

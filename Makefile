@@ -19,19 +19,24 @@ check: $(VENV)/.dev ## style, types, import floors, documentation
 	$(BIN)/ruff format --check src tests benchmarks scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python scripts/generate_catalog.py --check
+	$(BIN)/python scripts/generate_models.py --check
 	$(BIN)/python -m pytest -q tests/docs
 
 bench: $(VENV)/.dev ## measure CPU, latency, memory and size, beside the peers that are installed
-	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python -m benchmarks.run $(ARGS)
 
 bench-check: $(VENV)/.dev ## compare this machine's ratios with the ratchet
-	$(BIN)/python benchmarks/check.py $(ARGS)
+	$(BIN)/python -m benchmarks.run --only torana --quick --out benchmarks/out/check.json
+	$(BIN)/python -m benchmarks.check benchmarks/out/check.json $(ARGS)
 
 bench-peers: ## install the gateways we measure ourselves against, each in its own environment
-	bash benchmarks/peers/install.sh
+	PYTHON=$(PYTHON) bash benchmarks/peers/install.sh
 
 docs: $(VENV)/.dev ## rewrite the generated tables of docs/
 	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python scripts/generate_catalog.py
 
 models: $(VENV)/.dev ## rewrite the model data from its sources
 	$(BIN)/python scripts/generate_models.py

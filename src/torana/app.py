@@ -26,7 +26,6 @@ from torana.gateway.life import Parts
 from torana.ledger import Ledger
 from torana.net import Exchange
 from torana.net.client import Client
-from torana.net.limits import ServerLimits
 from torana.net.origin import parse_origin, render_head
 from torana.net.proxies import Proxies
 from torana.net.server import Server
@@ -89,18 +88,18 @@ class App:
     async def _start(self, store: Store) -> Ready:
         config, folder = self.config, settings.folder(self.config.store)
         stored = await store.keys.all()
+        settings.guard(config.server.host, settings.keys(config, stored))
         first = files.first_key(folder, settings.keys(config, stored), _now_us())
         if first is not None and first.new:
             await store.keys.add(first.key)
             stored = await store.keys.all()
-        settings.guard(config.server.host, settings.keys(config, stored))
         snapshot = self._snapshot(config, stored)
         self.live = Live(snapshot)
         self.ledger = Ledger(store.entries)
         await self.ledger.open()
         self.counters = Counters()
         self._client = Client(proxies=Proxies.from_env(self._environ))
-        self.server = Server(self._front(), ServerLimits(), _refuse)
+        self.server = Server(self._front(), config.server.limits, _refuse)
         await self.server.start(config.server.host, config.server.port, ssl=_tls(config))
         address = self._address()
         self._token = files.announce(folder, address, config.server.tls.cert if config.server.tls else "")
@@ -162,7 +161,6 @@ class App:
             metrics=Scrape(self.counters, self._gauges).render,
             unready=self._unready,
             public_models=self.config.server.public_models,
-            public_metrics=self.config.server.public_metrics,
         )
 
     async def _admin(self, exchange: Exchange) -> None:

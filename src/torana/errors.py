@@ -115,6 +115,8 @@ class ModelNotFound(NotFound):
 
 
 class MethodNotAllowed(Error):
+    """The path exists and does not take this method."""
+
     fault, status, code, retry = Fault.CALLER, 405, "method_not_allowed", False
 
 
@@ -125,10 +127,14 @@ class RequestTimeout(Error):
 
 
 class BodyTooLarge(Error):
+    """The body passes the limit the message names."""
+
     fault, status, code, retry = Fault.CALLER, 413, "body_too_large", False
 
 
 class UriTooLong(Error):
+    """The request line passes the limit."""
+
     fault, status, code, retry = Fault.CALLER, 414, "uri_too_long", False
 
 
@@ -139,10 +145,14 @@ class UnsupportedMediaType(Error):
 
 
 class ExpectationFailed(Error):
+    """An `Expect` header other than 100-continue."""
+
     fault, status, code, retry = Fault.CALLER, 417, "expectation_failed", False
 
 
 class HeadersTooLarge(Error):
+    """The headers pass a limit, in bytes or in number."""
+
     fault, status, code, retry = Fault.CALLER, 431, "headers_too_large", False
 
 
@@ -221,6 +231,8 @@ class Overloaded(Error):
 
 
 class ShuttingDown(Error):
+    """The gateway is being stopped; another node, or the next process, answers."""
+
     status, code = 503, "shutting_down"
 
 

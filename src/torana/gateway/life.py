@@ -66,7 +66,7 @@ class Gateway:
         """The whole life of one conversation call."""
         parts = self._parts
         now = parts.now()
-        id = new_call_id(now)
+        id = new_call_id(now)  # its time is the time of the entry
         entry = CallEntry(id, "", surface.dialect, "", False, now)
         call = Call(
             id, exchange, surface, DIALECTS[surface.dialect], parts.live.snapshot, self._clock(), entry

@@ -196,7 +196,16 @@ def test_an_answer_that_is_an_error_says_so():
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b'{"choices":[]}', b'{"type":"message"}', b"\xff", b"[" * 100_000]
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"choices":[]}',
+        b'{"type":"message"}',
+        b"\xff",
+        answer({"type": "alien", "a": "?"}).replace(b"?", b"\xff"),
+        b"[" * 100_000,
+    ],
 )
 def test_what_is_no_answer_is_refused(body):
     with pytest.raises(UpstreamInvalid):

@@ -745,7 +745,7 @@ def test_claude_codes_billing_line_stays_out_of_the_conversation_and_goes_home()
         "messages": [{"role": "user", "content": "hi"}, {"role": "system", "content": "note"}],
     }
     request = anthropic.parse_request(json.dumps(body).encode())
-    assert isinstance(request.messages[0].parts[0], ir.Opaque)
+    assert request.messages[0].parts == [ir.Text("You code.")]
     assert [message.role for message in request.messages] == ["system", "user", "system"]
     again = json.loads(anthropic.render_request(request).body)
     assert (again["system"][0], again["messages"]) == (line, body["messages"])
@@ -855,3 +855,23 @@ def test_a_cloud_names_the_model_in_the_path(path, stream):
     assert (request.model, request.stream) == (envelope.model, envelope.stream) == ("claude-x@1", stream)
     with pytest.raises(InvalidRequest):
         anthropic.read_envelope(body)
+
+
+@pytest.mark.parametrize(
+    "block", [{"type": "tool_use", "id": "a", "name": "b", "input": {"c": "?"}}, {"type": "alien", "c": "?"}]
+)
+def test_bytes_that_are_no_text_are_refused_wherever_they_hide(block):
+    body = json.dumps({"model": "m", "messages": [{"role": "assistant", "content": [block]}]}).encode()
+    for read in (anthropic.parse_request, anthropic.read_envelope):
+        with pytest.raises(InvalidRequest, match="UTF-8"):
+            read(body.replace(b"?", b"\xff"))
+
+
+def test_blocks_within_blocks_without_end_are_refused():
+    content: object = "x"
+    for _ in range(40):
+        content = [{"type": "tool_result", "tool_use_id": "a", "content": content}]
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": content}]}).encode()
+    with pytest.raises(InvalidRequest, match="nested deeper") as refused:
+        anthropic.parse_request(body)
+    assert refused.value.param == "messages.0.content.0"

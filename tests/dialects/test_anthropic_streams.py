@@ -517,3 +517,9 @@ def test_the_price_is_told_where_it_is_asked_for():
 def test_no_event_is_mistaken_for_ours():
     with pytest.raises(Error):
         anthropic.Parser().feed(b'data: {"choices":[]}\n\n')
+
+
+def test_bytes_that_are_no_text_are_refused_in_a_stream():
+    body = frames(START, opened(0, type="alien", a="?")).replace(b"?", b"\xff")
+    with pytest.raises(UpstreamInvalid):
+        anthropic.Parser().feed(body)

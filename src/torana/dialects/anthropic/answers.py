@@ -12,7 +12,7 @@ from torana.dialects.anthropic.failures import parse_failure
 from torana.dialects.anthropic.finishes import finish_of, stop_reason
 from torana.dialects.anthropic.retelling import message_id, retell, retold_block
 from torana.dialects.anthropic.usage import parse_usage, render_usage
-from torana.dialects.anthropic.wire import ABSENT, ANSWER, DIALECT, said
+from torana.dialects.anthropic.wire import ABSENT, ANSWER, DIALECT, check_utf8, said
 from torana.dialects.interface import Context, Glance, Rendered
 from torana.errors import StreamIncomplete, UpstreamError, UpstreamInvalid
 from torana.ir import Choice, End, Event, Loss, Response, Start, unfold
@@ -20,6 +20,7 @@ from torana.wire.json import encode, read
 
 
 def parse_response(body: bytes) -> list[Event]:
+    check_utf8(body, UpstreamInvalid)
     wire, extra = ANSWER.read(body, UpstreamInvalid)
     if wire.type == "error":
         return [Start(DIALECT), End(parse_failure(wire.error))]

@@ -19,44 +19,53 @@ CARRIED = "torana:"
 # torana:ISSUER:HOLDS:SEAL. No signature of Anthropic's own has a colon: they are base64.
 
 DIRECT = {"type": Raw(b'"direct"')}
+DEPTH_MAX = 4  # a result holds a document that holds blocks: the API knows no deeper nesting
 ERROR_TAIL = "_tool_result_error"
 
 
-def parse_content(content: Raw, refusal: type[Error], where: str) -> list[Part]:
+def parse_content(content: Raw, refusal: type[Error], where: str, depth: int = 0) -> list[Part]:
     """A string and a list of one text are one thing."""
     if first_byte(content) == QUOTE:
         return [Text(read(wire.STRING, content, refusal))]
+    if depth > DEPTH_MAX:
+        raise refusal(f"{where}: blocks are nested deeper than {DEPTH_MAX}", param=where)
     try:
         blocks = read(wire.LIST, content, refusal)
     except refusal as exc:
         raise refusal(f"{where}: {exc.message}", param=where) from None
-    return parse_blocks(blocks, refusal, where)
+    return parse_blocks(blocks, refusal, where, depth)
 
 
-def parse_blocks(blocks: list[Raw], refusal: type[Error], where: str) -> list[Part]:
+def parse_blocks(blocks: list[Raw], refusal: type[Error], where: str, depth: int = 0) -> list[Part]:
     parts: list[Part] = []
     for at, raw in enumerate(blocks):
         try:
-            parts.append(parse_block(raw, refusal))
+            parts.append(parse_block(raw, refusal, depth))
         except refusal as exc:
             path = f"{where}.{at}"
             raise refusal(f"{path}: {exc.message}", param=path) from None
     return parts
 
 
-def parse_block(raw: Raw, refusal: type[Error]) -> Part:
+def parse_block(raw: Raw, refusal: type[Error], depth: int = 0) -> Part:
     try:
-        return _part(BLOCK.decode(raw), None, raw, refusal)
+        block = BLOCK.decode(raw)
     except (MsgspecError, UnicodeDecodeError, RecursionError):
-        kind = read(wire.BLOCK_TYPE, raw, refusal).type
+        return _strange(raw, refusal, depth)
+    return _part(block, None, raw, refusal, depth)
+
+
+def _strange(raw: Raw, refusal: type[Error], depth: int) -> Part:
+    """A block that is not one of ours alone: it has fields we do not know, or is of another type, or is wrong."""
+    kind = read(wire.BLOCK_TYPE, raw, refusal).type
     if (shape := BLOCKS.get(kind)) is not None:
-        return _part(*shape.read(raw, refusal), raw, refusal)
+        return _part(*shape.read(raw, refusal), raw, refusal, depth)
     if kind.endswith("_tool_result"):
-        return _hosted_result(*wire.HOSTED_RESULT.read(raw, refusal), refusal)
+        return _hosted_result(*wire.HOSTED_RESULT.read(raw, refusal), refusal, depth)
     return Opaque(DIALECT, raw)
 
 
-def _part(block: wire.TaggedBlock, extra: Extra, raw: Raw, refusal: type[Error]) -> Part:
+def _part(block: wire.TaggedBlock, extra: Extra, raw: Raw, refusal: type[Error], depth: int) -> Part:
     match block:
         case wire.TextBlock(text, cited, cache):
             if cited is None and not cache:
@@ -69,7 +78,7 @@ def _part(block: wire.TaggedBlock, extra: Extra, raw: Raw, refusal: type[Error])
             return ToolCall(id, name, _arguments(given), cache=ttl, extra=extra)
         case wire.ToolResultBlock(id, content, failed, cache):
             ttl, extra = parse_cache(cache, extra, refusal)
-            parts = tuple(parse_content(content, refusal, "content")) if said(content) else ()
+            parts = tuple(parse_content(content, refusal, "content", depth + 1)) if said(content) else ()
             return ToolResult(id, parts=parts, failed=bool(failed), cache=ttl, extra=extra)
         case wire.ThinkingBlock(thinking, signature):
             return Thinking(thinking, seal=parse_seal(signature or ""), extra=extra)
@@ -83,7 +92,7 @@ def _part(block: wire.TaggedBlock, extra: Extra, raw: Raw, refusal: type[Error])
             return ToolCall(id, name, _arguments(given), "hosted", server, cache=ttl, extra=extra)
         case wire.ImageBlock(_, cache) | wire.DocumentBlock(_, _, _, cache):
             ttl, extra = parse_cache(cache, extra, refusal)
-            media = _media(block, refusal)
+            media = _media(block, refusal, depth)
             return (
                 Opaque(DIALECT, raw)
                 if media is None
@@ -132,12 +141,12 @@ def carry_seal(seal: Seal) -> str:
     return seal.data if seal.issuer == ISSUER else f"{CARRIED}{seal.issuer}:{seal.holds}:{seal.data}"
 
 
-def _media(block: wire.ImageBlock | wire.DocumentBlock, refusal: type[Error]) -> Media | None:
+def _media(block: wire.ImageBlock | wire.DocumentBlock, refusal: type[Error], depth: int) -> Media | None:
     """None for a source of a kind we do not know, which is carried whole."""
     source, more = wire.SOURCE.read(block.source, refusal)
     if more:
         return None
-    media = _sourced(block, source, refusal)
+    media = _sourced(block, source, refusal, depth)
     if media is None or isinstance(block, wire.ImageBlock):
         return media
     cite = block.citations is not None and bool(block.citations.enabled)
@@ -145,7 +154,7 @@ def _media(block: wire.ImageBlock | wire.DocumentBlock, refusal: type[Error]) ->
 
 
 def _sourced(
-    block: wire.ImageBlock | wire.DocumentBlock, source: wire.Source, refusal: type[Error]
+    block: wire.ImageBlock | wire.DocumentBlock, source: wire.Source, refusal: type[Error], depth: int
 ) -> Media | None:
     image = isinstance(block, wire.ImageBlock)
     mime = source.media_type or ""
@@ -159,27 +168,27 @@ def _sourced(
         case "text" if not image:
             return Media("document", mime or "text/plain", text=source.data or "")
         case "content" if not image:
-            return _composed(source.content, refusal)
+            return _composed(source.content, refusal, depth + 1)
     return None
 
 
-def _composed(content: Raw, refusal: type[Error]) -> Media | None:
+def _composed(content: Raw, refusal: type[Error], depth: int) -> Media | None:
     """A document made of blocks: its text for everyone, its blocks for home. With pictures it only goes home."""
     texts = []
-    for part in parse_content(content, refusal, "source.content"):
+    for part in parse_content(content, refusal, "source.content", depth):
         if not isinstance(part, Text):
             return None
         texts.append(part.text)
     return Media("document", "text/plain", text="\n".join(texts), extra={"content": content})
 
 
-def _hosted_result(block: wire.HostedResult, extra: Extra, refusal: type[Error]) -> ToolResult:
+def _hosted_result(block: wire.HostedResult, extra: Extra, refusal: type[Error], depth: int) -> ToolResult:
     name = block.type.removesuffix("_tool_result")
     ttl, extra = parse_cache(block.cache_control, _with_caller(extra, block.caller, refusal), refusal)
     failed = bool(block.is_error)
     parts: tuple[Part, ...] = ()
     if name == "mcp" and said(block.content):
-        parts = tuple(parse_content(block.content, refusal, "content"))
+        parts = tuple(parse_content(block.content, refusal, "content", depth + 1))
     elif said(block.content):
         parts = (Data(block.content),)
         failed = failed or _tells_error(block.content)

@@ -11,7 +11,7 @@ from torana.dialects.anthropic.reasoning import (
     set_sampling,
     thinks,
 )
-from torana.dialects.anthropic.requests import path
+from torana.dialects.anthropic.requests import BILLING, path
 from torana.dialects.anthropic.schemas import answer_schema, is_plain_object
 from torana.dialects.anthropic.spelling import block_of, cache_control
 from torana.dialects.anthropic.tooling import (
@@ -25,9 +25,10 @@ from torana.dialects.anthropic.tooling import (
     reserve_names,
 )
 from torana.dialects.anthropic.turns import Turn, adapted_turns, own_turns
+from torana.dialects.anthropic.wire import DIALECT
 from torana.dialects.interface import Rendered, Undo
 from torana.errors import InvalidRequest
-from torana.ir import Part, Request, Text
+from torana.ir import Opaque, Part, Request, Text
 from torana.records import Traits
 from torana.wire.json import encode, fields
 
@@ -74,6 +75,8 @@ def _own(draft: Draft, body: dict[str, object]) -> None:
     if request.max_tokens is not None:
         body["max_tokens"] = request.max_tokens
     system, body["messages"] = own_turns(draft)
+    if request.extra and BILLING in request.extra:
+        system = [Opaque(DIALECT, request.extra[BILLING]), *system]
     _set_system(body, system)
     if request.tools is not None:
         body["tools"] = [own_tool(tool) for tool in request.tools]
@@ -93,7 +96,7 @@ def _own(draft: Draft, body: dict[str, object]) -> None:
 
 
 def _own_output(draft: Draft, body: dict[str, object]) -> None:
-    extra = dict(draft.request.extra or {})
+    extra = {name: value for name, value in (draft.request.extra or {}).items() if name != BILLING}
     output: dict[str, object] = {}
     own_reasoning(draft.request.reasoning, body, output)
     if (format := draft.request.format) is not None:

@@ -19,15 +19,16 @@ from torana.dialects.anthropic.settings import (
     parse_reasoning,
     parse_tool,
 )
+from torana.dialects.anthropic.spelling import block_of
 from torana.dialects.anthropic.wire import DIALECT, MESSAGES_MAX, TOOLS_MAX, Number, Tokens, said
 from torana.dialects.interface import Edits, Envelope, Head
 from torana.errors import InvalidRequest
-from torana.ir import HostedTool, Message, Opaque, Part, Request, Sampling, Text, Tool
+from torana.ir import HostedTool, Message, Request, Sampling, Text, Tool
 from torana.wire.json import Object, encode, read
 
-BILLING = "x-anthropic-billing-header:"
-# Claude Code opens its system prompt with a line for Anthropic's books. It is for Anthropic alone: carried whole, so
-# that no other dialect takes it for words to the model.
+BILLING = "x-anthropic-billing-header"
+# Claude Code opens its system prompt with a line for Anthropic's books, which changes with every release. It is no
+# word to the model: `extra` has the block under this name, and only Anthropic gets it back.
 
 _PATH_MODEL = re.compile(r"/models?/([^/:]{1,256})(?::(\w+)|/(invoke[\w-]*))$")
 # .../publishers/anthropic/models/MODEL:streamRawPredict, .../model/MODEL/invoke-with-response-stream
@@ -50,6 +51,7 @@ def path(model: str, *, stream: bool) -> str:  # noqa: ARG001  the interface's: 
 
 
 def parse_request(body: bytes, head: Head = Head()) -> Request:
+    wire.check_utf8(body, InvalidRequest)
     fields, extra = wire.REQUEST.read(body, InvalidRequest)
     model, streams = named_by(head.path)
     if not (fields.model or model):
@@ -57,10 +59,11 @@ def parse_request(body: bytes, head: Head = Head()) -> Request:
     cache, extra = parse_cache(fields.cache_control, extra, InvalidRequest)
     effort, format, more = parse_output(fields.output_config, fields.output_format)
     user, metadata = parse_metadata(fields.metadata)
+    billing: dict[str, Raw] = {}
     return Request(
         dialect=DIALECT,
         model=fields.model or model,
-        messages=_messages(fields),
+        messages=_messages(fields, billing),
         tools=_tools(fields.tools),
         choice=parse_choice(fields.tool_choice),
         sampling=Sampling(
@@ -78,17 +81,12 @@ def parse_request(body: bytes, head: Head = Head()) -> Request:
         user=user,
         metadata=metadata,
         cache=cache,
-        extra={**(extra or {}), **(more or {})} or None,
+        extra={**(extra or {}), **(more or {}), **billing} or None,
     )
 
 
-def _messages(fields: wire.RequestFields) -> list[Message]:
-    messages: list[Message] = []
-    if said(fields.system):
-        parts = parse_content(fields.system, InvalidRequest, "system")
-        messages.append(
-            Message("system", [_unbilled(part, at, fields.system) for at, part in enumerate(parts)])
-        )
+def _messages(fields: wire.RequestFields, billing: dict[str, Raw]) -> list[Message]:
+    messages = _system(fields.system, billing)
     for at, raw in enumerate(fields.messages):
         where = f"messages.{at}"
         try:
@@ -100,12 +98,16 @@ def _messages(fields: wire.RequestFields) -> list[Message]:
     return messages
 
 
-def _unbilled(part: Part, at: int, system: Raw) -> Part:
-    if not isinstance(part, Text) or not part.text.startswith(BILLING):
-        return part
-    if wire.first_byte(system) == wire.QUOTE:
-        return Opaque(DIALECT, Raw(encode({"type": "text", "text": part.text})))
-    return Opaque(DIALECT, read(wire.LIST, system, InvalidRequest)[at])
+def _system(raw: Raw, billing: dict[str, Raw]) -> list[Message]:
+    if not said(raw):
+        return []
+    parts = parse_content(raw, InvalidRequest, "system")
+    if parts and isinstance(first := parts[0], Text) and first.text.startswith(BILLING):
+        in_list = wire.first_byte(raw) == wire.BRACKET
+        block = read(wire.LIST, raw, InvalidRequest)[0] if in_list else Raw(encode(block_of(first)))
+        billing[BILLING] = block
+        parts = parts[1:]
+    return [Message("system", parts)] if parts else []
 
 
 def _tools(raws: list[Raw] | None) -> list[Tool | HostedTool] | None:

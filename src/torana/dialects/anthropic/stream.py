@@ -65,6 +65,7 @@ class Parser:
         events: list[Event] = []
         for _, frame in self._frames.feed(data):
             if frame != DONE:
+                wire.check_utf8(frame, UpstreamInvalid)
                 self._parse(frame, events)
         return events
 

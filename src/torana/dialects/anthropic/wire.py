@@ -65,6 +65,16 @@ def first_byte(value: Raw) -> int:
     return memoryview(value)[0] if value else 0
 
 
+def check_utf8(body: bytes, refusal: type[Error]) -> None:
+    """A Raw value is skipped over, not read: what it holds has to be text before anyone copies it."""
+    if body.isascii():
+        return
+    try:
+        str(body, "utf-8")
+    except UnicodeDecodeError:
+        raise refusal("the text is not valid UTF-8") from None
+
+
 def text_of(value: Raw) -> str:
     return bytes(value).decode()
 

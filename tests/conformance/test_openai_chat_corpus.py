@@ -1,6 +1,7 @@
 """Every recorded exchange of Chat Completions: OpenAI's own and everybody's who speaks it.
 
-The oracle below is separate from the dialect and dumb on purpose: it knows `json` and loops."""
+The oracle below is separate from the dialect and dumb on purpose: it knows `json` and loops. The file is long
+because the oracle and the tests that rest on it are read together."""
 
 import json
 import tomllib

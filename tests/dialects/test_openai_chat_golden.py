@@ -40,7 +40,8 @@ def told_request(request: ir.Request) -> dict:
     said = {
         "messages": [[message.role, *map(told, message.parts)] for message in request.messages],
         "tools": [tool.name for tool in request.tools or ()],
-        "choice": request.choice and [request.choice.mode, list(request.choice.names), request.choice.parallel],
+        "choice": request.choice
+        and [request.choice.mode, list(request.choice.names), request.choice.parallel],
         "max_tokens": request.max_tokens,
         "temperature": request.sampling.temperature,
         "stop": list(request.sampling.stop),

@@ -5,7 +5,7 @@ Everything the wire types do not name is carried: per message, per part, per too
 
 import re
 
-from msgspec import Raw
+from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
 
 from torana.dialects.interface import Edits, Envelope, Head
@@ -66,7 +66,7 @@ def decode(body: bytes | Raw) -> wire.Request:
 # ---------------------------------------------------------------- the envelope
 
 
-def read_envelope(body: bytes, head: Head = Head()) -> Envelope:  # frozen
+def read_envelope(body: bytes, head: Head = Head()) -> Envelope:
     _ = head  # nothing of the head matters to this dialect
     object = Object(body)
     request = decode(body)
@@ -103,10 +103,17 @@ def _with_usage(options: Raw | None) -> bytes:
 # ---------------------------------------------------------------- the whole
 
 
-def parse_request(body: bytes, head: Head = Head()) -> Request:  # frozen
+def parse_request(body: bytes, head: Head = Head()) -> Request:
     _ = head
     fields = Object(body).fields
     said = decode(body)
+    try:
+        return _request(said, fields)
+    except (MsgspecError, RecursionError) as broken:  # numbers and escapes that were skipped until now
+        raise InvalidRequest(f"the body cannot be read: {broken}") from None
+
+
+def _request(said: wire.Request, fields: dict[str, Raw]) -> Request:
     options = said.stream_options
     maximum = said.max_tokens if said.max_completion_tokens is None else said.max_completion_tokens
     if maximum is None and said.n_predict is not None and said.n_predict >= 0:

@@ -29,6 +29,7 @@ from torana.ir import (
     Logprob,
     Media,
     Note,
+    Opaque,
     Open,
     Part,
     Progress,
@@ -79,7 +80,7 @@ class Renderer:
         "_refused", "_roles", "_tail", "_usage",
     )  # fmt: skip
 
-    def __init__(self, context: Context = Context()) -> None:  # frozen
+    def __init__(self, context: Context = Context()) -> None:
         self._context = context
         self._head = b""
         self._tail = b',"finish_reason":null}]}\n\n'
@@ -211,6 +212,9 @@ class Renderer:
             case Data(value):
                 text = ""
                 out.append(self._chunk(choice, _line({"content": bytes(value).decode()})))
+            case Opaque(dialect, raw) if dialect == DIALECT:
+                text = ""
+                out.append(self._chunk(choice, _line({"content": [raw]})))
             case _:
                 text, open.quiet = "", True
         if text and not open.quiet:

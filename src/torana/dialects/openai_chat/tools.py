@@ -1,5 +1,6 @@
 """Tools and calls: function, custom and hosted; the legacy `functions` read as what replaced them."""
 
+from collections.abc import Callable
 from typing import Literal
 
 from msgspec import Raw
@@ -162,12 +163,12 @@ def _name(chosen: Choice) -> str:
     return (held.name if held else "") or chosen.name or ""
 
 
-def render_choice(choice: ToolChoice, sent: dict[str, str], customs: set[str]) -> object:
-    """`sent` maps the caller's tool names to the names as sent."""
+def render_choice(choice: ToolChoice, sent: Callable[[str], str], customs: set[str]) -> object:
+    """`sent` makes of the caller's name of a tool the name as sent."""
 
     def one(name: str) -> dict[str, object]:
         kind = "custom" if name in customs else "function"
-        return {"type": kind, kind: {"name": sent.get(name, name)}}
+        return {"type": kind, kind: {"name": sent(name)}}
 
     if not choice.names:
         return choice.mode
@@ -187,7 +188,8 @@ def parse_call(call: Call, raw: dict[str, Raw], seal: Seal | None = None) -> Too
         extra = {**(extra or {}), "extra_content": call.extra_content}
         seal = google_seal(call.extra_content) or seal
     if call.custom is not None and call.function is None:
-        extra = nested(extra, "custom", unknown(object_decoder.decode(raw["custom"]), CALLED_CUSTOM))
+        if "custom" in raw:
+            extra = nested(extra, "custom", unknown(object_decoder.decode(raw["custom"]), CALLED_CUSTOM))
         called = call.custom
         return ToolCall(
             call.id or "",

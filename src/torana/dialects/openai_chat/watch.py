@@ -238,7 +238,8 @@ class Watch:
             end = match.end()
             event = buffer[start:end]
             usage_only = False
-            for _, frame in self._frames.feed(event):
+            whole = event.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # Frames waits for what follows a CR
+            for _, frame in self._frames.feed(whole):
                 usage_only = self._see(frame) or usage_only
             if not usage_only or self._sent:
                 passed.append(event[self._sent :])

@@ -7,7 +7,7 @@ Thoughts are said in `reasoning` and `reasoning_content`; where a seal may matte
 from msgspec import Struct
 
 from torana.dialects.interface import Context, Rendered
-from torana.dialects.openai_chat.contents import DIALECT, render_media
+from torana.dialects.openai_chat.contents import DIALECT, render_media, render_part
 from torana.dialects.openai_chat.failures import render_error
 from torana.dialects.openai_chat.finishes import word_of
 from torana.dialects.openai_chat.logprobs import render_logprobs
@@ -39,7 +39,7 @@ LEGACY = "function_call"
 # ---------------------------------------------------------------- whole
 
 
-def render_response(response: Response, context: Context = Context()) -> Rendered:  # frozen
+def render_response(response: Response, context: Context = Context()) -> Rendered:
     if response.error is not None:
         return Rendered(render_error(response.error))
     home = response.dialect == DIALECT
@@ -85,7 +85,7 @@ def _choice(choice: Choice, losses: list[Loss], *, home: bool) -> Body:
     legacy = bool(said.calls and said.calls[0].extra and LEGACY in said.calls[0].extra)
     message: Body = {
         "role": "assistant",
-        "content": "".join(said.text) if said.text else None,
+        "content": _content(choice.parts, said),
         "refusal": "".join(said.refusal) if said.refusal else None,
     }
     _say_thoughts(message, said.thoughts, home=home)
@@ -114,6 +114,14 @@ def _choice(choice: Choice, losses: list[Loss], *, home: bool) -> Body:
     return body
 
 
+def _content(parts: list[Part], said: _Said) -> object:
+    """Text is a string; elements of this dialect that stand between texts make it the list it was."""
+    if any(isinstance(part, Opaque) and part.dialect == DIALECT for part in parts):
+        kept = [part for part in parts if isinstance(part, Text | Opaque | Data)]
+        return [render_part(part, home=True) for part in kept]
+    return "".join(said.text) if said.text else None
+
+
 def _sort(part: Part, said: _Said, losses: list[Loss], *, home: bool) -> None:
     match part:
         case Text(text):
@@ -137,6 +145,8 @@ def _sort(part: Part, said: _Said, losses: list[Loss], *, home: bool) -> None:
             said.audio = render_audio(part, home=home)
         case Data(value):
             said.text.append(bytes(value).decode())
+        case Opaque(dialect) if dialect == DIALECT:
+            pass  # see _content
         case _:
             losses.append(unsaid(part))
     for name in [name for name, scores in said.scores.items() if not scores]:

@@ -40,36 +40,48 @@ Body = dict[str, object]
 class Names:
     """Tool names as sent, and the way back. Namespaces become prefixes; what is too long is cut and hashed."""
 
-    __slots__ = ("by_name", "undo")
+    __slots__ = ("_sent", "undo")
 
     def __init__(self) -> None:
-        self.by_name: dict[str, str] = {}
+        self._sent: dict[tuple[str, str], str] = {}  # (namespace, name) -> as sent, where that differs
         self.undo: dict[str, str] = {}
 
     @classmethod
     def of(cls, request: Request, *, home: bool) -> "Names":
         names = cls()
-        for tool in request.tools or ():
-            if isinstance(tool, Tool):
-                names._admit(tool.name, tool.namespace, home=home)
+        found = {(tool.namespace, tool.name) for tool in request.tools or () if isinstance(tool, Tool)}
         if not home:
-            for message in request.messages:
-                for part in message.parts:
-                    if isinstance(part, ToolCall) and part.kind != "hosted":
-                        names._admit(part.name, part.namespace, home=home)
+            parts = [part for message in request.messages for part in message.parts]
+            calls = [part for part in parts if isinstance(part, ToolCall) and part.kind != "hosted"]
+            found |= {(call.namespace, call.name) for call in calls}
+        plain = {name: spelled(name, space, home=home) for space, name in found}
+        taken = {name for name, sent in plain.items() if sent == name}
+        for space, name in sorted(found):
+            names._admit(name, space, spelled(name, space, home=home), taken)
         return names
 
-    def _admit(self, name: str, namespace: str, *, home: bool) -> None:
-        full = f"{namespace}__{name}" if namespace else name
-        sent = full if home else _foreign.sub("_", full)
-        if len(sent) > NAME_CHARS_MAX or (sent != full and sent in self.undo and self.undo[sent] != name):
-            sent = f"{sent[: NAME_CHARS_MAX - 9]}_{zlib.crc32(full.encode()):08x}"
-        if sent != name:
-            self.by_name[name] = sent
-            self.undo[sent] = name
+    def _admit(self, name: str, space: str, sent: str, taken: set[str]) -> None:
+        if sent == name and len(sent) <= NAME_CHARS_MAX:
+            return
+        if sent in taken or len(sent) > NAME_CHARS_MAX:
+            digest = zlib.crc32(f"{space}\n{name}".encode())
+            sent = f"{sent[: NAME_CHARS_MAX - 9]}_{digest:08x}"
+        taken.add(sent)
+        self._sent[space, name] = sent
+        self.undo[sent] = name
 
-    def sent(self, name: str) -> str:
-        return self.by_name.get(name, name)
+    def sent(self, name: str, space: str = "") -> str:
+        return self._sent.get((space, name), name)
+
+    def chosen(self, name: str) -> str:
+        """A choice names no namespace: the first tool of that name is meant."""
+        found = [sent for (_, called), sent in self._sent.items() if called == name]
+        return self._sent.get(("", name), found[0] if found else name)
+
+
+def spelled(name: str, space: str, *, home: bool) -> str:
+    full = f"{space}__{name}" if space else name
+    return full if home else _foreign.sub("_", full)
 
 
 class Voice:
@@ -309,7 +321,9 @@ def _cite(body: Body, parts: list[Part], voice: Voice) -> None:
 def _call(call: ToolCall, body: Body, details: Details, voice: Voice, where: str) -> Body:
     voice.lost_extra(call.extra, f"{where}.tool_calls")
     at_home = voice.home and bool(call.extra and "extra_content" in call.extra)
-    rendered = render_call(call, voice.names.sent(call.name), home=voice.home, cached=voice.cached)
+    rendered = render_call(
+        call, voice.names.sent(call.name, call.namespace), home=voice.home, cached=voice.cached
+    )
     if call.seal is None or at_home:
         return rendered
     if not voice.may_seal(call.seal):

@@ -54,7 +54,11 @@ def _say_tools(body: Body, request: Request, voice: Voice) -> None:
     tools: list[object] = []
     for tool in request.tools or ():
         if isinstance(tool, Offered):
-            tools.append(render_tool(tool, voice.names.sent(tool.name), home=voice.home, cached=voice.cached))
+            tools.append(
+                render_tool(
+                    tool, voice.names.sent(tool.name, tool.namespace), home=voice.home, cached=voice.cached
+                )
+            )
             voice.lost_extra(tool.extra, f"tools[{tool.name}]")
             if tool.cache and not voice.cached:
                 voice.lose(f"tools[{tool.name}].cache_control", "the target takes no cache marks")
@@ -71,7 +75,7 @@ def _say_tools(body: Body, request: Request, voice: Voice) -> None:
             tool.name for tool in request.tools or () if isinstance(tool, Offered) and tool.kind == "custom"
         }
         if choice.mode != "auto" or choice.names or choice.parallel is None:
-            body["tool_choice"] = render_choice(choice, voice.names.by_name, customs)
+            body["tool_choice"] = render_choice(choice, voice.names.chosen, customs)
         if choice.parallel is not None:
             body["parallel_tool_calls"] = choice.parallel
         voice.lost_extra(choice.extra, "tool_choice")

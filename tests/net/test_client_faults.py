@@ -288,21 +288,18 @@ def test_a_connection_that_nobody_takes_ends_at_its_deadline():
     run(test())
 
 
-def test_a_connection_closed_as_soon_as_it_is_made_takes_no_request():
-    class Closer(asyncio.Protocol):
-        def connection_made(self, transport):
-            transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-            transport.close()
-
+def test_a_connection_that_speaks_before_it_is_asked_takes_no_request():
     async def test():
-        server = await asyncio.get_running_loop().create_server(Closer, "127.0.0.1", 0)
-        client = Client()
-        origin = Origin("http", "127.0.0.1", server.sockets[0].getsockname()[1])
-        error = await failure(fetch(client, origin))
-        assert isinstance(error, (UpstreamUnreachable, UpstreamDisconnected))
-        assert client.open == 0
-        await client.close()
-        server.close()
+        with listening() as (sock, origin):
+            loop = asyncio.get_running_loop()
+            near = socket.create_connection(sock.getsockname())
+            far, _ = sock.accept()
+            with far:
+                far.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                near.setblocking(False)
+                connection = Connection(origin, 55.0, _Owner())
+                await loop.create_connection(lambda: connection, sock=near)
+                await until(lambda: connection.closing)
 
     run(test())
 

@@ -154,7 +154,7 @@ class Answer:
         if self._done:
             self._check_coding()
             return
-        self.waiter = asyncio.get_running_loop().create_future()
+        self.waiter = self.waiter.get_loop().create_future()
         await self.waiter
 
     def _unhold(self) -> bytes:

@@ -13,7 +13,7 @@ from torana.net import Reply
 from torana.net.answer import Answer
 from torana.net.dial import Dialer
 from torana.net.origin import Origin, parse_origin, render_head
-from torana.net.proxies import Proxies
+from torana.net.proxies import Proxies, Proxy
 from torana.net.upstream import ClientLimits, Connection
 from torana.records import Timeouts
 
@@ -23,9 +23,10 @@ __all__ = ["Client", "ClientLimits", "Origin", "Proxies", "parse_origin", "rende
 class Pool:
     """The connections of one origin. `idle` is last in, first out, so that the surplus of a peak grows old."""
 
-    __slots__ = ("_idle_max", "dialing", "idle", "open")
+    __slots__ = ("_idle_max", "dialing", "idle", "open", "proxy")
 
-    def __init__(self, idle_max: int) -> None:
+    def __init__(self, idle_max: int, proxy: Proxy | None) -> None:
+        self.proxy = proxy
         self.idle: list[Connection] = []
         self.open: set[Connection] = set()
         self.dialing = 0
@@ -55,7 +56,7 @@ class Pool:
 class Client:
     """Sends requests and returns answers at their heads. Belongs to the loop it is first used in."""
 
-    __slots__ = ("_closed", "_dialer", "_limits", "_pools", "_timer")
+    __slots__ = ("_closed", "_dialer", "_limits", "_loop", "_pools", "_timer")
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class Client:
         self._limits = limits or ClientLimits()
         self._dialer = Dialer(ssl, proxies)
         self._pools: dict[Origin, Pool] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -90,11 +92,19 @@ class Client:
         """
         if self._closed:
             raise ShuttingDown("the gateway is shutting down and sends nothing more to providers")
-        started = asyncio.get_running_loop().time()
-        request = self._request(origin, head, body)
+        loop = self._loop
+        if loop is None:  # remembered, as asking costs a system call before Python 3.12
+            loop = self._loop = asyncio.get_running_loop()
+        started = loop.time()
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = Pool(self._limits.idle_max)
+            pool = self._pools[origin] = Pool(self._limits.idle_max, self._dialer.proxy(origin))
+        if pool.proxy is not None:
+            head = _through(pool.proxy, origin, head)
+        if body or not head.startswith(b"GET "):
+            request = b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        else:
+            request = head + b"\r\n"
         connection = pool.take(started)
         if connection is not None:
             try:
@@ -103,8 +113,7 @@ class Client:
                 if not connection.unread:
                     raise
         connection = await self._dial(pool, origin, min(timeouts.connect_s, timeouts.total_s))
-        now = asyncio.get_running_loop().time()
-        return await _begun(connection.ask(request, timeouts, stream, started, now))
+        return await _begun(connection.ask(request, timeouts, stream, started, loop.time()))
 
     async def close(self) -> None:
         """Close every connection; exchanges that are under way fail with ShuttingDown."""
@@ -118,16 +127,6 @@ class Client:
         await asyncio.sleep(0)  # the loop closes descriptors in its next turn
 
     # ------------------------------------------------------------ inside
-
-    def _request(self, origin: Origin, head: bytes, body: bytes) -> bytes:
-        if origin.scheme == "http" and (proxy := self._dialer.proxy(origin)) is not None:
-            # https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
-            head = head.replace(b" /", f" http://{origin.authority}/".encode(), 1)
-            if proxy.authorization:
-                head += f"proxy-authorization: {proxy.authorization}\r\n".encode()
-        if not body and head.startswith(b"GET "):
-            return head + b"\r\n"
-        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
     async def _dial(self, pool: Pool, origin: Origin, connect_s: float) -> Connection:
         limit = self._limits.open_max
@@ -162,6 +161,17 @@ class Client:
                 connection.close()
             if pool.open:
                 self._timer = loop.call_later(self._limits.sweep_s, self._sweep)
+
+
+def _through(proxy: Proxy, origin: Origin, head: bytes) -> bytes:
+    """The head as a proxy wants it. Inside a tunnel it stays as it is: the proxy does not see it."""
+    if origin.scheme == "https":
+        return head
+    # https://www.rfc-editor.org/rfc/rfc9112#section-3.2.2
+    head = head.replace(b" /", f" http://{origin.authority}/".encode(), 1)
+    if proxy.authorization:
+        head += f"proxy-authorization: {proxy.authorization}\r\n".encode()
+    return head
 
 
 async def _begun(answer: Answer) -> Answer:

@@ -113,7 +113,10 @@ class Connection(asyncio.Protocol):
 
     def usable(self, now: float) -> bool:
         """Whether an idle connection is alive and silent: asked of the kernel, as the loop may be behind."""
-        return not self.closing and now < self.idle_until and not self._poll.poll(0)
+        transport = self._transport
+        if transport is None or transport.is_closing() or now >= self.idle_until:
+            return False
+        return not self._poll.poll(0)
 
     @property
     def closing(self) -> bool:
@@ -226,7 +229,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         """The peer ended its side in good order: FIN, and with TLS close_notify, without which this is not called.
 
-        That makes it the end of a body that nothing else delimits, and the only end such a body may have.
+        That makes it the end of a body that nothing else delimits, and the only end such a body may have. (Under
+        asyncio's own loop it is called without close_notify too; we run on uvloop.)
         """
         answer = self._answer
         if answer is None:
@@ -348,16 +352,20 @@ class Connection(asyncio.Protocol):
         return UpstreamInvalid(f"{self.origin.name} does not answer as HTTP/1.1 does: {refusal}")
 
 
+_FOREVER = float("inf")
+
+
 class Framing(Struct, frozen=True, gc=False):
     """What a response's head says about its body and its connection. `length` None: not declared."""
 
     length: int | None = None
     until_eof: bool = False
     coding: str = ""
-    idle_s: float = float("inf")
+    idle_s: float = _FOREVER
 
 
 _NO_FRAMING = Framing()
+_FRAMING_FIELDS = frozenset((b"content-length", b"transfer-encoding", b"content-encoding", b"keep-alive"))
 
 
 def parse_framing(status: int, headers: Headers) -> Framing:
@@ -365,9 +373,11 @@ def parse_framing(status: int, headers: Headers) -> Framing:
 
     llhttp has already refused repeated or malformed lengths and obsolete line folding.
     """
-    fields = dict(headers)
-    if len(fields) != len(headers):
-        fields = _join(headers)
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _FRAMING_FIELDS:
+            # https://www.rfc-editor.org/rfc/rfc9110#section-5.3: repeated fields are one list
+            fields[name] = fields[name] + b", " + value if name in fields else value
     digits, transfer = fields.get(b"content-length"), fields.get(b"transfer-encoding")
     if transfer is not None:
         if transfer.strip().lower() != b"chunked":
@@ -376,20 +386,14 @@ def parse_framing(status: int, headers: Headers) -> Framing:
             )
         if digits is not None:
             raise UpstreamInvalid("the provider's answer has both content-length and transfer-encoding")
-    idle_s = _idle_s(fields[b"keep-alive"]) if b"keep-alive" in fields else float("inf")
+    length = None if digits is None else int(digits)
+    until_eof = length is None and transfer is None
+    if len(fields) == 1 and not until_eof and status not in (204, 304):
+        return Framing(length)
+    idle_s = _idle_s(fields.get(b"keep-alive", b""))
     if status in (204, 304):
         return Framing(0, False, "", idle_s)
-    coding = _coding(fields[b"content-encoding"]) if b"content-encoding" in fields else ""
-    length = None if digits is None else int(digits)
-    return Framing(length, length is None and transfer is None, coding, idle_s)
-
-
-def _join(headers: Headers) -> dict[bytes, bytes]:
-    """https://www.rfc-editor.org/rfc/rfc9110#section-5.3: repeated fields are one list."""
-    fields: dict[bytes, bytes] = {}
-    for name, value in headers:
-        fields[name] = fields[name] + b", " + value if name in fields else value
-    return fields
+    return Framing(length, until_eof, _coding(fields.get(b"content-encoding", b"")), idle_s)
 
 
 def _coding(value: bytes) -> str:
@@ -403,7 +407,7 @@ def _idle_s(value: bytes) -> float:
         name, _, number = word.strip().partition("=")
         if name.strip().lower() == "timeout" and number.strip().isascii() and number.strip().isdigit():
             return float(int(number.strip()[:9]) - 1)
-    return float("inf")
+    return _FOREVER
 
 
 _TCP_INFO_BYTES_ACKED = slice(120, 128)  # struct tcp_info of linux/tcp.h: tcpi_bytes_acked, since Linux 4.1

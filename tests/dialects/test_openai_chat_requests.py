@@ -1,4 +1,6 @@
-"""Requests in Chat Completions: what is refused, what is carried, what one target's accent makes of it."""
+"""Requests in Chat Completions: what is refused, what is carried, what one target's accent makes of it.
+
+The file is long because reading and writing a request are tested with the same few words."""
 
 import json
 

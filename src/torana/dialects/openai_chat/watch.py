@@ -237,10 +237,7 @@ class Watch:
         for match in _event_end.finditer(buffer, max(len(self._held) - 3, 0)):
             end = match.end()
             event = buffer[start:end]
-            usage_only = False
-            whole = event.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # Frames waits for what follows a CR
-            for _, frame in self._frames.feed(whole):
-                usage_only = self._see(frame) or usage_only
+            usage_only = self._is_usage_only(event)
             if not usage_only or self._sent:
                 passed.append(event[self._sent :])
             self._sent, start = 0, end
@@ -251,3 +248,9 @@ class Watch:
             passed.append(rest[self._sent :])
             self._sent = len(rest)
         return b"".join(passed)
+
+    def _is_usage_only(self, event: bytes) -> bool:
+        if self._is_one_event(event):
+            return self._see(event[6:-2])
+        whole = event.replace(b"\r\n", b"\n").replace(b"\r", b"\n")  # Frames waits for what follows a CR
+        return any(self._see(frame) for _, frame in self._frames.feed(whole))

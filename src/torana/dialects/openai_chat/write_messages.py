@@ -2,7 +2,6 @@
 
 import re
 import zlib
-from collections.abc import Iterable
 
 from msgspec import Raw, Struct
 
@@ -138,8 +137,12 @@ def _message(message: Message, parts: list[Part], voice: Voice, where: str) -> B
     return merged(body, message.extra) if voice.home else body
 
 
-def _content(parts: Iterable[Part], voice: Voice, where: str) -> object:
+def _content(parts: list[Part], voice: Voice, where: str) -> object:
     """A lone plain text is a string."""
+    if len(parts) == 1:
+        lone_part = parts[0]
+        if isinstance(lone_part, Text) and not (lone_part.cache or lone_part.extra):
+            return lone_part.text
     elements: list[Body | Raw] = []
     for place, part in enumerate(parts):
         elements.append(_element(part, voice, f"{where}.content[{place}]"))

@@ -161,6 +161,7 @@ class App:
             metrics=Scrape(self.counters, self._gauges).render,
             unready=self._unready,
             public_models=self.config.server.public_models,
+            public_metrics=self.config.server.public_metrics,
         )
 
     async def _admin(self, exchange: Exchange) -> None:

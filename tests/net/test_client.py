@@ -636,3 +636,17 @@ def test_an_answer_before_the_request_was_all_written_is_given_and_its_connectio
         server.close()
 
     run(test())
+
+
+def test_one_timer_looks_after_all_origins():
+    async def test():
+        async with upstream(saying(whole(b"ok"))) as one, upstream(saying(whole(b"ok"))) as two:
+            client = Client(ClientLimits(sweep_s=0.01))
+            await fetch(client, one.origin)
+            await fetch(client, two.origin)
+            await asyncio.sleep(0.2)
+            timers = [each for each in asyncio.get_running_loop()._scheduled if "_sweep" in repr(each)]
+            assert len(timers) == 1
+            await client.close()
+
+    asyncio.run(test())

@@ -86,6 +86,49 @@ def test_a_caller_that_closes_in_the_middle_of_a_stream_cancels_it():
     run(main())
 
 
+async def _silent_stream(exchange, ended):
+    """A stream that says one thing and then nothing for longer than a test lasts."""
+    exchange.start(200, [])
+    exchange.write(b"data: tick\n\n")
+    try:
+        await asyncio.sleep(30)
+    finally:
+        ended.append(exchange.left)
+
+
+def test_a_caller_that_closes_while_its_stream_is_silent_cancels_it():
+    async def main():
+        ended = []
+        async with serving(lambda exchange: _silent_stream(exchange, ended)) as server:
+            caller = await Caller.connect(server)
+            await caller.send(GET)
+            await caller.some()
+            caller.close()
+            await until(lambda: ended != [])
+            assert ended == [True]
+
+    run(main())
+
+
+def test_a_caller_that_closes_its_half_while_its_stream_is_silent_still_gets_the_rest():
+    async def app(exchange: Exchange):
+        exchange.start(200, [])
+        exchange.write(b"one ")
+        await asyncio.sleep(0.8)
+        exchange.write(b"two")
+        exchange.finish()
+
+    async def main():
+        async with serving(app) as server:
+            caller = await Caller.connect(server)
+            await caller.send(GET)
+            caller.half_close()
+            answer = await caller.answer("GET")
+            assert (answer.body, answer.whole) == (b"one two", True)
+
+    run(main())
+
+
 def test_a_caller_that_leaves_while_its_body_is_awaited_ends_the_request():
     async def main():
         seen = Seen()

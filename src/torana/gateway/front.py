@@ -39,6 +39,7 @@ class Front:
         metrics: Callable[[], tuple[str, bytes]],
         unready: Callable[[], str],
         public_models: bool = False,
+        public_metrics: bool = False,
     ) -> None:
         self._gateway = gateway
         self._parts = parts
@@ -47,6 +48,7 @@ class Front:
         self._openapi = b""
         self._unready = unready
         self._public_models = public_models
+        self._public_metrics = public_metrics
 
     async def __call__(self, exchange: Exchange) -> None:
         try:
@@ -86,7 +88,7 @@ class Front:
                 self._openapi = self._openapi or openapi.render()
                 exchange.answer(200, [heads.JSON], self._openapi)
             case "metrics":
-                if not exchange.peer.startswith(LOOPBACK):
+                if not self._public_metrics and not exchange.peer.startswith(LOOPBACK):
                     self._key(exchange)
                 kind, body = self._metrics()
                 exchange.answer(200, [(b"content-type", kind.encode()), *heads.PRIVATE], body)

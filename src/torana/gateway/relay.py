@@ -16,6 +16,8 @@ from torana.translate import Restorer
 Clock = Callable[[], float]
 Begin = Callable[[Call], None]
 
+EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")  # a blank line, in each of its spellings
+
 
 class Tale(Protocol):
     """A stream on its way to the caller."""
@@ -26,15 +28,20 @@ class Tale(Protocol):
 
 
 class Verbatim:
-    """The provider's own bytes, but for a usage chunk the caller did not ask for."""
+    """The provider's own bytes, but for a usage chunk the caller did not ask for.
 
-    __slots__ = ("_begin", "_call", "_clock", "_watch")
+    An unfinished event waits for its end: no client can read half of one, and an error could not follow it in
+    band. The watch bounds how long it may get.
+    """
+
+    __slots__ = ("_begin", "_call", "_clock", "_held", "_watch")
 
     def __init__(self, call: Call, begin: Begin, clock: Clock, *, hide_usage: bool) -> None:
         self._call = call
         self._begin = begin
         self._clock = clock
         self._watch = call.dialect.Watch(hide_usage=hide_usage)
+        self._held = bytearray()
         call.glance = self._watch.glance
 
     def sink(self, data: bytes) -> None:
@@ -43,13 +50,25 @@ class Verbatim:
         call.deltas += data.count(b"\n\n")
         if not call.first and self._watch.visible:
             call.first = self._clock()
-        self._write(out)
+        if out[-2:] == b"\n\n" and not self._held:  # the common case
+            self._write(out)
+        elif out:
+            self._hold(out)
 
     def close(self) -> None:
-        self._write(self._watch.close())
+        rest = self._watch.close()
+        self._write(bytes(self._held) + rest)
 
     def fail(self, error: Error) -> None:
         self._write(self._watch.fail(error))
+
+    def _hold(self, out: bytes) -> None:
+        held = self._held
+        unseen = max(0, len(held) - 2)  # the longest mark less one byte
+        held += out
+        end = max([at + len(mark) for mark in EVENT_ENDS if (at := held.rfind(mark, unseen)) >= 0], default=0)
+        self._write(bytes(held[:end]))
+        del held[:end]
 
     def _write(self, out: bytes) -> None:
         if out:

@@ -159,8 +159,8 @@ class Client:
                 connection.check(now)
             for connection in [each for each in pool.idle if now >= each.idle_until]:
                 connection.close()
-            if pool.open:
-                self._timer = loop.call_later(self._limits.sweep_s, self._sweep)
+        if any(pool.open for pool in self._pools.values()):  # one timer, however many pools
+            self._timer = loop.call_later(self._limits.sweep_s, self._sweep)
 
 
 def _through(proxy: Proxy, origin: Origin, head: bytes) -> bytes:

@@ -138,10 +138,8 @@ class Connection(asyncio.Protocol):
         if exchange is None or self.shared.secure:  # a TLS transport cannot stay half open
             return False
         self._end_of_requests()
-        if not exchange.started and exchange.http11:
-            # Whoever is gone answers this with a reset, whoever is there skips it:
-            # https://www.rfc-editor.org/rfc/rfc9110#section-15.2
-            self._transport.write(CONTINUE)
+        if probe := exchange.probe():
+            self._transport.write(probe)
         self._look_in(_PROBES_S[0])
         return True
 

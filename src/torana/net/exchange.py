@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torana.errors import BodyTooLarge, Error, Fault, InternalError
 from torana.net import Exchange, Headers, Source
-from torana.net.framing import callers_headers, has_body, header_block, status_line
+from torana.net.framing import CONTINUE, callers_headers, has_body, header_block, status_line
 from torana.net.limits import ServerLimits
 
 App = Callable[[Exchange], Awaitable[None]]
@@ -182,6 +182,15 @@ class Served:
             self._line.send(b"%x\r\n%b\r\n" % (len(data), data))
         elif self._mode == _BARE:
             self._line.send(data)
+
+    def probe(self) -> bytes:
+        """What may be written at any time to find out whether a caller that closed its half still reads: whoever is
+        gone answers with a reset, whoever is there skips it. Before an answer that is an interim one
+        (https://www.rfc-editor.org/rfc/rfc9110#section-15.2); between two chunks it is a leading zero of the next
+        one's size (https://www.rfc-editor.org/rfc/rfc9112#section-7.1: 1*HEXDIG)."""
+        if not self.started:
+            return CONTINUE if self.http11 else b""
+        return b"0" if self._mode == _CHUNKS and not self.over else b""
 
     def finish(self) -> None:
         assert self.started, "nothing was started that could be finished"

@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from torana.dialects import Dialect, Envelope, Glance
 from torana.errors import Error
-from torana.ir import Loss
+from torana.ir import Loss, Usage
 from torana.net import Exchange
 from torana.records import AttemptEntry, CallEntry, Key, Snapshot, Target
 from torana.wire.json import Object
@@ -50,6 +50,9 @@ class Call(Struct):
     target: Target | None = None
     attempt: AttemptEntry | None = None
     attempts: int = 0
+    spent: Usage | None = None  # what was consumed, once it was counted
+    cost: int | None = None  # nano-dollars
+    counted: bool = False
     losses: tuple[Loss, ...] = ()
     sent: float = 0.0  # the request left for the provider
     heard: float = 0.0  # the head of its answer came

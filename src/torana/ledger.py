@@ -233,12 +233,10 @@ _PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)  #
 
 
 def new_call_id(started: int = 0, random: Callable[[int], int] = getrandbits) -> str:
-    """26 characters: 10 of the millisecond of `started` (microseconds since 1970, 0 for now), 16 at random. The
+    """26 characters: 10 of the millisecond of `started` (microseconds since 1970, 0 for now) in base 32, 16 random ones in base 16. The
     order of ids is the order of time, and an id is no secret: a call is shown to the key that made it."""
-    pairs, ms, high, low = _PAIRS, (started or time.time_ns() // 1000) // 1000, random(40), random(40)
+    pairs, ms = _PAIRS, (started or time.time_ns() // 1000) // 1000
     return (
         f"{pairs[ms >> 40 & 1023]}{pairs[ms >> 30 & 1023]}{pairs[ms >> 20 & 1023]}{pairs[ms >> 10 & 1023]}"
-        f"{pairs[ms & 1023]}{pairs[high >> 30]}{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}"
-        f"{pairs[high & 1023]}{pairs[low >> 30]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}"
-        f"{pairs[low & 1023]}"
+        f"{pairs[ms & 1023]}{random(64):016X}"
     )

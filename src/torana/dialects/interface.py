@@ -1,6 +1,6 @@
 """What goes into a dialect and comes out of it, beside the canonical model itself."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Raw, Struct
 
@@ -46,6 +46,7 @@ class Envelope(Struct, frozen=True):
     metadata: Raw = Raw(b"")
     n: int = 1
     max_tokens: int | None = None
+    said: Any = None  # one of the dialect's own structs: what the dialect had to read for this, so that parse_request need not read it again
 
 
 class Edits(Struct, frozen=True):

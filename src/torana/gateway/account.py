@@ -21,12 +21,15 @@ def usage(call: Call) -> Usage | None:
     return Usage(input=-(-len(call.body) // BYTES_PER_TOKEN), output=call.deltas, estimated=True)
 
 
-def cost(call: Call, spent: Usage) -> int | None:
-    """Nano-dollars, or None where the model has no price."""
+def count(call: Call) -> None:
+    """What was spent and what it cost, once; the cost stays None where the model has no price."""
+    if call.counted:
+        return
+    call.counted = True
+    spent = call.spent = usage(call)
     row = call.target.row if call.target else None
-    if row is None or row.price is None:
-        return None
-    return prices.cost(row.price, spent)
+    if spent is not None and row is not None and row.price is not None:
+        call.cost = prices.cost(row.price, spent)
 
 
 def settle(call: Call, now: float) -> CallEntry:
@@ -44,10 +47,10 @@ def settle(call: Call, now: float) -> CallEntry:
     if call.target is not None:
         entry.provider, entry.model = call.target.provider.name, call.target.model
     entry.attempts = call.attempts
-    spent = usage(call)
-    if spent is not None:
-        entry.tokens = tokens(spent)
-        entry.cost = cost(call, spent)
+    count(call)
+    if call.spent is not None:
+        entry.tokens = tokens(call.spent)
+        entry.cost = call.cost
         if call.target is not None and call.target.row is not None:
             entry.priced = call.target.row.priced
     if call.losses:

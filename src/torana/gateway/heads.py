@@ -20,44 +20,37 @@ from torana.wire import json
 DROPPED_BYTES_MAX = 1024  # of torana-dropped; the whole list is in the call's entry
 RETRY_AFTER_S_MAX = 86_400.0  # a day: longer advice is a provider's mistake
 JSON = (b"content-type", b"application/json")
-EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 PRIVATE = [(b"cache-control", b"private, no-store"), (b"vary", b"authorization")]
 # A shared cache must never give one caller another's answer (fault matrix V26).
+_TOLD = (
+    b"cache-control: private, no-store\r\nvary: authorization\r\nx-request-id: %b\r\nrequest-id: %b\r\n"
+    b"torana-provider: %b\r\ntorana-model: %b\r\ntorana-attempts: %d\r\ntorana-overhead-ms: %.2f\r\n"
+)
+_ANSWER = b"content-type: application/json\r\n" + _TOLD
+_STREAM = b"content-type: text/event-stream; charset=utf-8\r\nx-accel-buffering: no\r\n" + _TOLD
 _KEYLIKE = re.compile(r"\b(?:sk|pk|gsk|xai|key|csk|nvapi|hf|r8|AIza|eyJ)[-_A-Za-z0-9*.]{8,}")
 
 
-def answer(call: Call, now: float) -> Headers:
+def answer(call: Call, now: float) -> bytes:
     """The head of a whole answer, with its cost."""
-    headers = [JSON, *PRIVATE, *_told(call, now)]
-    spent = account.usage(call)
-    if spent is not None:
-        cost = account.cost(call, spent)
-        if cost is not None:
-            headers.append((b"torana-cost", prices.decimal_usd(cost).encode()))
-    return headers
+    account.count(call)
+    head = _ANSWER % _told(call, now)
+    if call.cost is not None:
+        head += b"torana-cost: %b\r\n" % prices.decimal_usd(call.cost).encode()
+    return head + b"torana-dropped: %b\r\n" % dropped(call) if call.losses else head
 
 
-def stream(call: Call, now: float) -> Headers:
+def stream(call: Call, now: float) -> bytes:
     """The head of a stream; its cost is not known yet. x-accel-buffering: a proxy in front must not hold it."""
-    return [EVENTS, *PRIVATE, (b"x-accel-buffering", b"no"), *_told(call, now)]
+    head = _STREAM % _told(call, now)
+    return head + b"torana-dropped: %b\r\n" % dropped(call) if call.losses else head
 
 
-def _told(call: Call, now: float) -> Headers:
-    target = call.target
+def _told(call: Call, now: float) -> tuple[bytes, bytes, bytes, bytes, int, float]:
+    target, id = call.target, call.id.encode()
     assert target is not None
-    id = call.id.encode()
-    waited = call.heard - call.sent
-    headers = [
-        (b"x-request-id", id),
-        (b"request-id", id),
-        (b"torana-provider", field(target.provider.name)),
-        (b"torana-model", field(target.model)),
-        (b"torana-attempts", b"%d" % call.attempts),
-        (b"torana-overhead-ms", b"%.2f" % ((now - call.started - waited) * 1e3)),
-    ]
-    if call.losses:
-        headers.append((b"torana-dropped", dropped(call)))
-    return headers
+    own_ms = (now - call.started - (call.heard - call.sent)) * 1e3
+    return id, id, field(target.provider.name), field(target.model), call.attempts, own_ms
 
 
 def dropped(call: Call) -> bytes:

@@ -160,7 +160,7 @@ class Gateway:
 
     def _render(self, call: Call, target: Target) -> Rendered:
         """The caller's request in the target's dialect."""
-        request = call.dialect.parse_request(call.body, _head(call.exchange))
+        request = call.dialect.parse_request(call.body, _head(call.exchange), call.envelope)
         request.model = target.model
         return DIALECTS[target.provider.dialect].render_request(request, target.traits)
 

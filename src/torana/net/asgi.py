@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from torana.errors import BodyTooLarge, Error
-from torana.net import Exchange, Headers, Source
+from torana.net import Exchange, Fields, Headers, Source
 from torana.net.exchange import App
 from torana.net.framing import callers_headers, has_body, header_block
 
@@ -238,14 +238,14 @@ class _Guest:
 
     # ------------------------------------------------------------ the answer
 
-    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+    def answer(self, status: int, headers: Fields, body: bytes) -> None:
         length = [(b"content-length", b"%d" % len(body))] if has_body(status) else []
-        self._begin(status, [*callers_headers(headers), *length])
+        self._begin(status, [*_pairs(headers), *length])
         self._over = True
         self._put({"type": "http.response.body", "body": b"" if self._bare else body})
 
-    def start(self, status: int, headers: Headers) -> None:
-        self._begin(status, callers_headers(headers))
+    def start(self, status: int, headers: Fields) -> None:
+        self._begin(status, _pairs(headers))
 
     def _begin(self, status: int, headers: Headers) -> None:
         assert not self.started, "an answer was already started"
@@ -353,3 +353,10 @@ def _joined(pairs: Headers) -> tuple[dict[bytes, bytes], frozenset[bytes]]:
         else:
             headers[name] = bytes(value)
     return headers, frozenset(repeated)
+
+
+def _pairs(headers: Fields) -> Headers:
+    if isinstance(headers, bytes):
+        lines = headers.split(b"\r\n")[:-1]
+        return [(name, value) for name, _, value in [line.partition(b": ") for line in lines]]
+    return callers_headers(headers)

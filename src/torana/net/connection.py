@@ -59,8 +59,6 @@ class Connection(asyncio.Protocol):
         "_loop",
         "_members",
         "_need",
-    )
-    __slots__ += (
         "_parser",
         "_paused",
         "_phase",
@@ -70,8 +68,15 @@ class Connection(asyncio.Protocol):
         "_sent",
         "_since",
         "_stalled",
+        "_transport",
+        "_watch",
+        "_whole",
+        "_window_got",
+        "congested",
+        "on_header",
+        "peer",
+        "shared",
     )
-    __slots__ += ("_transport", "_watch", "_whole", "_window_got", "congested", "on_header", "peer", "shared")
 
     def __init__(self, shared: Shared, members: "set[Connection]", loop: asyncio.AbstractEventLoop) -> None:
         self.shared = shared

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from torana.errors import BodyTooLarge, Error, Fault, InternalError
-from torana.net import Exchange, Headers, Source
+from torana.net import Exchange, Fields, Headers, Source
 from torana.net.framing import CONTINUE, callers_headers, has_body, header_block, status_line
 from torana.net.limits import ServerLimits
 
@@ -52,9 +52,32 @@ class Line(Protocol):
 
 
 class Served:
-    __slots__ = ("_line", "_mode", "_source", "_spoiled", "_task", "body", "bytes_max", "complete", "expects")
-    __slots__ += ("got", "headers", "http11", "keep", "left", "length", "method", "over", "path", "peer")
-    __slots__ += ("query", "repeated", "secure", "started", "waiter")
+    __slots__ = (
+        "_line",
+        "_mode",
+        "_source",
+        "_spoiled",
+        "_task",
+        "body",
+        "bytes_max",
+        "complete",
+        "expects",
+        "got",
+        "headers",
+        "http11",
+        "keep",
+        "left",
+        "length",
+        "method",
+        "over",
+        "path",
+        "peer",
+        "query",
+        "repeated",
+        "secure",
+        "started",
+        "waiter",
+    )
 
     def __init__(
         self,
@@ -140,9 +163,9 @@ class Served:
 
     # ------------------------------------------------------------ the answer
 
-    def answer(self, status: int, headers: Headers, body: bytes) -> None:
+    def answer(self, status: int, headers: Fields, body: bytes) -> None:
         assert not self.started, "an answer was already started"
-        block = header_block(callers_headers(headers))
+        block = headers if isinstance(headers, bytes) else header_block(callers_headers(headers))
         self.started = self.over = True
         if self.left:
             return
@@ -156,9 +179,9 @@ class Served:
             line.send(b"".join((status_line(status), line.shared.date, block, close, size, text)))
         line.answered()
 
-    def start(self, status: int, headers: Headers) -> None:
+    def start(self, status: int, headers: Fields) -> None:
         assert not self.started, "an answer was already started"
-        block = header_block(callers_headers(headers))
+        block = headers if isinstance(headers, bytes) else header_block(callers_headers(headers))
         self.started = True
         if self.left:
             return

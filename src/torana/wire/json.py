@@ -6,7 +6,7 @@ UTF-8, a RecursionError for nesting. `Raw | None` decodes as None only: a field 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import TypeVar
 
 from msgspec import MsgspecError, Raw
@@ -50,17 +50,29 @@ class Object:
     keep the last, another reader the first).
     """
 
-    __slots__ = ("body", "fields", "spans")
+    __slots__ = ("_spans", "body", "fields")
 
     def __init__(self, body: bytes) -> None:
         self.body = body
-        self.fields = read(_object, body, InvalidJson)
+        self.fields = fields = read(_object, body, InvalidJson)
+        self._spans: Spans | None = None
         if not body.isascii():
             _check_utf8(body)  # a Raw value is skipped over, not read
-        self.spans = _spans_by_length(body, self.fields) or _spans_by_scan(body, self.fields)
+        elif len(body) == _compact_length(fields):
+            return  # not a byte is left over in which a key could stand again
+        self._spans = _spans_by_length(body, fields) or _spans_by_scan(body, fields)
+
+    @property
+    def spans(self) -> "Spans":
+        """Where each key and value stands."""
+        if self._spans is None:
+            self._spans = _spans_by_length(self.body, self.fields) or _spans_by_scan(self.body, self.fields)
+        return self._spans
 
     def splice(self, values: Mapping[str, bytes | None], rename: Mapping[str, str] | None = None) -> bytes:
         """The body with fields set, added (at the end), removed (None) or renamed."""
+        if self._spans is None and not rename and None not in values.values():
+            return self._set_compact(values)
         edits: list[tuple[int, int, bytes]] = []
         added: list[bytes] = []
         for name, value in values.items():
@@ -78,6 +90,28 @@ class Object:
         if not edits and not added:
             return self.body
         return self._apply(sorted(edits), added)
+
+    def _set_compact(self, values: Mapping[str, bytes | None]) -> bytes:
+        """splice() where there is no white space: only the members up to the last edited one are walked."""
+        pieces, taken, at = [], 0, 1
+        wanted = len(self.fields.keys() & values.keys())
+        for key, value in self.fields.items():
+            if not wanted:
+                break
+            start = at + len(key) + 3
+            at = start + len(memoryview(value)) + 1
+            new = values.get(key)
+            if new is not None:
+                pieces += [self.body[taken:start], new]
+                taken, wanted = at - 1, wanted - 1
+        added = [
+            b"%b:%b" % (encode(key), new) for key, new in values.items() if key not in self.fields and new
+        ]
+        pieces.append(self.body[taken:])
+        if added:
+            pieces[-1] = self.body[taken:-1]
+            pieces.append(b",%b}" % b",".join(added) if self.fields else b"%b}" % b",".join(added))
+        return b"".join(pieces)
 
     def _member(self, name: str) -> tuple[int, int]:
         """A member and one comma beside it: the one before, else the one after."""
@@ -123,6 +157,12 @@ def _check_utf8(body: bytes) -> None:
 
 
 Spans = dict[str, tuple[int, int, int]]  # key -> (start of key, start of value, end of value)
+
+
+def _compact_length(found: dict[str, Raw]) -> int:
+    """The fewest bytes in which an object of these ASCII members can be written, each once."""
+    views: Iterable[Sized] = map(memoryview, found.values())  # a Raw is a buffer
+    return sum(map(len, found)) + sum(map(len, views)) + 4 * len(found) + (not found) + 1
 
 
 def _spans_by_length(body: bytes, found: dict[str, Raw]) -> Spans | None:

@@ -50,7 +50,8 @@ def path(model: str, *, stream: bool) -> str:  # noqa: ARG001  the interface's: 
 # ---------------------------------------------------------------- the whole of it
 
 
-def parse_request(body: bytes, head: Head = Head()) -> Request:
+def parse_request(body: bytes, head: Head = Head(), envelope: Envelope | None = None) -> Request:
+    _ = envelope  # an outline, from which nothing of the conversation can be taken over
     wire.check_utf8(body, InvalidRequest)
     fields, extra = wire.REQUEST.read(body, InvalidRequest)
     model, streams = named_by(head.path)

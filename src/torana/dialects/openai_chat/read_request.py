@@ -81,6 +81,7 @@ def read_envelope(body: bytes, head: Head = Head()) -> Envelope:
         object.fields["metadata"] if request.metadata is not None else wire.NOTHING,
         request.n or 1,
         request.max_tokens if maximum is None else maximum,
+        request,
     )
 
 
@@ -103,10 +104,12 @@ def _with_usage(options: Raw | None) -> bytes:
 # ---------------------------------------------------------------- the whole
 
 
-def parse_request(body: bytes, head: Head = Head()) -> Request:
+def parse_request(body: bytes, head: Head = Head(), envelope: Envelope | None = None) -> Request:
     _ = head
-    fields = Object(body).fields
-    said = decode(body)
+    if envelope is not None and isinstance(envelope.said, wire.Request):
+        fields, said = envelope.object.fields, envelope.said
+    else:
+        fields, said = Object(body).fields, decode(body)
     try:
         return _request(said, fields)
     except (MsgspecError, RecursionError) as broken:  # numbers and escapes that were skipped until now

@@ -108,6 +108,21 @@ CUT: Extra = {}  # numbers were cut: an empty extra says so to parse_usage
 
 
 def classes(said: Stated) -> Usage:
+    """Prompt and completion alone, as most answers state them, need no comparing."""
+    prompt, completion = said.prompt_tokens, said.completion_tokens
+    if (
+        type(prompt) is not int
+        or type(completion) is not int
+        or prompt < 0
+        or completion < 0
+        or said.total_tokens != prompt + completion
+        or said != Stated(prompt_tokens=prompt, completion_tokens=completion, total_tokens=said.total_tokens)
+    ):
+        return _classes(said)
+    return Usage(prompt, output=completion, total=prompt + completion)
+
+
+def _classes(said: Stated) -> Usage:
     before = said.prompt_tokens_details or said.prompt_token_details or _NO_DETAILS
     after = said.completion_tokens_details or _NO_DETAILS
     prompt = max(int(said.prompt_tokens or 0), 0)

@@ -142,13 +142,20 @@ Told = tuple[str, list[tuple[str, object]]]  # text, and (name, arguments) of ea
 
 def said(exchange: dict, dialect: str) -> Told | None:
     """The text and tool calls of the first choice of a recorded answer; None where there is no answer in it."""
+    try:
+        return _said(exchange, dialect)
+    except (ValueError, KeyError):  # no JSON; a delta of a block that was never opened
+        return None
+
+
+def _said(exchange: dict, dialect: str) -> Told | None:
     if exchange["response"]["streaming"]:
         frames = spelled(answer_bytes(exchange))
         whole = _chat_stream(frames) if dialect == "openai_chat" else _message_stream(frames)
     else:
         whole = json.loads(corpus.body(exchange["response"]))
         if dialect == "openai_chat":
-            whole = next((c["message"] for c in whole.get("choices") or [] if c.get("message")), None)
+            whole = next((c.get("message") or {} for c in whole.get("choices") or []), None)
     if whole is None:
         return None
     return _chat(whole) if dialect == "openai_chat" else _message(whole)
@@ -166,7 +173,7 @@ def _chat(message: dict) -> Told:
     if isinstance(content, list):
         content = "".join(part.get("text") or "" for part in content if part["type"] == "text")
     if isinstance(content, dict):
-        content = json.dumps(content)
+        content = json.dumps(content, separators=(",", ":"))
     functions = [call["function"] for call in message.get("tool_calls") or []]
     functions += [message["function_call"]] if (message.get("function_call") or {}).get("name") else []
     text = content + (message.get("refusal") or "")
@@ -266,12 +273,17 @@ def in_band(exchange: dict) -> dict | None:
     """The error inside an answer whose status was 200."""
     if exchange["response"]["streaming"]:
         frames = spelled(answer_bytes(exchange))
-        inner = [c["error"] for f in frames for c in f.get("choices") or [] if c.get("error")]
-        return next((f["error"] for f in frames if f.get("error")), inner[0] if inner else None)
+        return next((f["error"] for f in frames if f.get("error")), None)
     try:
         return json.loads(corpus.body(exchange["response"])).get("error")
     except ValueError:
         return None
+
+
+def failed_choice(exchange: dict) -> bool:
+    """A provider's error in a place that no official client looks at: inside a choice of a stream."""
+    frames = spelled(answer_bytes(exchange)) if exchange["response"]["streaming"] else []
+    return any(choice.get("error") for frame in frames for choice in frame.get("choices") or [])
 
 
 EVENT = re.compile(rb"(?s).*?(?:\r\n\r\n|\n\n)|.+\Z")

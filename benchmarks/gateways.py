@@ -121,9 +121,9 @@ def _torana_legs(_: int) -> list[Leg]:
 
 
 def _torana_version() -> str:
-    from importlib.metadata import version
+    from torana import __version__
 
-    return version("torana")
+    return __version__
 
 
 # ---------------------------------------------------------------- LiteLLM

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import uvloop
+
 from benchmarks import bodies
 from benchmarks.upstream import HOST
 

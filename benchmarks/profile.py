@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 import uvloop
+
 from benchmarks import gateways, load
 from benchmarks.gateways import RELAY, TO_ANTHROPIC, TO_CHAT, TORANA
 from benchmarks.run import CONNECTIONS, LOAD_CORE, OUT, STREAM_EVENTS, STREAM_GAP_MS, mock_provider, running

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+
 from benchmarks import accounting, bodies, footprint, gateways, load, report
 from benchmarks.gateways import Gateway, Launch, Leg
 from benchmarks.upstream import HOST

@@ -17,6 +17,7 @@ from typing import cast
 from urllib.parse import parse_qs
 
 import uvloop
+
 from benchmarks import bodies
 
 HOST = "127.0.0.1"

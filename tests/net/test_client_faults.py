@@ -384,19 +384,20 @@ def test_a_stream_that_its_caller_paused_is_not_blamed_for_silence():
     async def script(peer: Peer, request: bytes) -> None:
         peer.write(CHUNKED + chunk(b"x"))
         await resumed.wait()
+        await asyncio.sleep(0.1)  # the time counts anew from the moment we listen again
         peer.write(chunk(b"y") + END)
 
     async def test():
         async with upstream(script) as there:
             client, seen = Client(SWIFT), []
-            reply = await send(client, there.origin, stream=True, between_s=0.05)
+            reply = await send(client, there.origin, stream=True, between_s=0.6)
 
             def sink(data: bytes) -> None:
                 seen.append(data)
                 if len(seen) == 1:
                     reply.pause()
-                    asyncio.get_running_loop().call_later(0.2, reply.resume)
-                    asyncio.get_running_loop().call_later(0.2, resumed.set)
+                    asyncio.get_running_loop().call_later(0.9, reply.resume)
+                    asyncio.get_running_loop().call_later(0.9, resumed.set)
 
             await reply.relay(sink)
             assert seen == [b"x", b"y"]

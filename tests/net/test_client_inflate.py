@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from torana.errors import UpstreamInvalid, UpstreamTooLarge
+from torana.errors import UpstreamDisconnected, UpstreamInvalid, UpstreamTooLarge
 from torana.net.client import Client
 from torana.net.inflate import INFLATED_BYTES_MAX, RATIO_FREE_BYTES, Inflate
 from upstream_raw import CHUNKED, END, chunk, failure, fetch, run, saying, send, upstream, whole
@@ -118,6 +118,25 @@ def test_the_reader_s_own_limit_counts_plain_bytes():
             client = Client()
             reply = await send(client, there.origin)
             assert type(await failure(reply.read(len(TEXT) - 1))) is UpstreamTooLarge
+            await client.close()
+
+    run(test())
+
+
+def test_a_sink_that_closes_its_reply_gets_no_more_of_a_coded_body():
+    async def test():
+        noise = random.Random(2).randbytes(40_000)  # several pieces of input, one read
+        head = CHUNKED.replace(b"\r\n\r\n", b"\r\ncontent-encoding: gzip\r\n\r\n")
+        async with upstream(saying(head, chunk(gzip.compress(noise)))) as there:
+            client, seen = Client(), []
+            reply = await send(client, there.origin, stream=True)
+
+            def sink(data: bytes) -> None:
+                seen.append(data)
+                reply.close()
+
+            assert type(await failure(reply.relay(sink))) is UpstreamDisconnected
+            assert (len(seen), client.open) == (1, 0)
             await client.close()
 
     run(test())

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from torana import ir
 from torana.call import Call, Surface
-from torana.dialects import DIALECTS, Context, Edits, Head, Rendered
+from torana.dialects import DIALECTS, Context, Edits, Glance, Head, Rendered
 from torana.errors import (
     Error,
     InternalError,
@@ -24,7 +24,7 @@ from torana.errors import (
 )
 from torana.gateway import account, heads
 from torana.gateway.reach import Reach, crossing
-from torana.gateway.relay import Retold, Tale, Verbatim, observe
+from torana.gateway.relay import Retold, Tale, Verbatim
 from torana.ledger import Ledger, new_call_id
 from torana.net import Exchange, Reply
 from torana.policy import Gate, Live
@@ -233,18 +233,18 @@ class Gateway:
             call.entry.status = 200
             exchange.answer(200, heads.answer(call, self._clock()), body)
             return
-        events = upstream.parse_response(body)
-        for event in events:
-            observe(call.glance, event)
-        if call.glance.error is not None:
-            raise call.glance.error
-        events = Restorer(rendered.undo).feed(events)
+        whole = upstream.read_response(body)
+        call.glance = Glance(whole.id, whole.model, _finish(whole), whole.usage, whole.error)
+        if whole.error is not None:
+            raise whole.error
+        if rendered.undo is not None:
+            whole = ir.fold(Restorer(rendered.undo).feed(ir.unfold(whole)))
         if call.envelope.stream:
             self._begin(call)
-            exchange.write(call.dialect.Renderer(self._context(call)).render(events))
+            exchange.write(call.dialect.Renderer(self._context(call)).render(ir.unfold(whole)))
             exchange.finish()
             return
-        out = call.dialect.render_response(ir.fold(events), self._context(call))
+        out = call.dialect.render_response(whole, self._context(call))
         call.losses += out.losses
         call.entry.status = 200
         exchange.answer(200, heads.answer(call, self._clock()), out.body)
@@ -300,6 +300,10 @@ def _accept(exchange: Exchange) -> None:
 
 def _head(exchange: Exchange) -> Head:
     return Head(exchange.path, exchange.query, {})
+
+
+def _finish(whole: ir.Response) -> ir.Finish:
+    return whole.choices[0].finish if whole.choices else ""
 
 
 def _is_event_stream(reply: Reply) -> bool:

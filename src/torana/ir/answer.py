@@ -130,6 +130,9 @@ class End(Struct, frozen=True, tag=True):  # tracked by gc: an error may hold a 
 Event = Start | Open | Delta | Attach | Close | Finished | Spent | Note | Progress | End
 
 
+_BARE = Text()
+
+
 class _Growing:
     """A part on its way: its head, and lists that are joined once."""
 
@@ -144,6 +147,8 @@ class _Growing:
 
     def whole(self) -> Part:
         part = self.part
+        if type(part) is Text and len(self.text) == 1 and not self.attached and part == _BARE:
+            return Text(self.text[0])
         if self.text:
             if not isinstance(part, Text | Thinking | Refusal | ToolCall | Media):
                 raise UpstreamInvalid(f"a {type(part).__name__} part cannot grow")
@@ -177,46 +182,48 @@ def fold(events: Iterable[Event]) -> Response:
     response = Response()
     growing: dict[int, _Growing] = {}
     choices: dict[int, Choice] = {}
-
-    def choice_at(index: int) -> Choice:
-        if index not in choices:
-            choices[index] = Choice(index)
-        return choices[index]
-
     for event in events:
         if response.ended:
             raise UpstreamInvalid(f"{type(event).__name__} after the end")
-        match event:
-            case Delta(index, text):
-                _open_at(growing, index).text.append(text)
-            case Open(index, part, choice):
-                if index in growing:
-                    raise UpstreamInvalid(f"part {index} opened twice")
-                growing[index] = _Growing(part, choice)
-                choice_at(choice)
-            case Attach(index):
-                _open_at(growing, index).attached.append(event)
-            case Close(index):
-                _open_at(growing, index).closed = True
-            case Finished(index, finish, native, matched):
-                done = choice_at(index)
-                done.finish, done.native, done.matched = finish, native, matched
-            case Spent(usage):
-                response.usage = usage
-            case Note(extra, index):
-                holder = response if index < 0 else choice_at(index)
-                holder.extra = {**(holder.extra or {}), **(extra or {})} or None
-            case Start(dialect, id, model, created, tier, fingerprint):
-                response.dialect, response.id, response.model = dialect, id, model
-                response.created, response.tier, response.fingerprint = created, tier, fingerprint
-            case End(error):
-                response.error, response.ended = error, True
-            case Progress():
-                pass
+        # Most frequent first, and no match statement: that would cost as much as all the rest.
+        if isinstance(event, Delta):
+            _open_at(growing, event.index).text.append(event.text)
+        elif isinstance(event, Open):
+            if event.index in growing:
+                raise UpstreamInvalid(f"part {event.index} opened twice")
+            growing[event.index] = _Growing(event.part, event.choice)
+            if event.choice not in choices:
+                choices[event.choice] = Choice(event.choice)
+        elif isinstance(event, Close):
+            _open_at(growing, event.index).closed = True
+        elif isinstance(event, Attach):
+            _open_at(growing, event.index).attached.append(event)
+        elif not isinstance(event, Progress):
+            _fold_answer(response, choices, event)
     for index in sorted(growing):
         choices[growing[index].choice].parts.append(growing[index].whole())
     response.choices = [choices[index] for index in sorted(choices)]
     return response
+
+
+def _fold_answer(response: Response, choices: dict[int, Choice], event: Event) -> None:
+    """What is said of the answer, or of a choice, and not of a part."""
+    match event:
+        case Finished(index, finish, native, matched):
+            done = choices.setdefault(index, Choice(index))
+            done.finish, done.native, done.matched = finish, native, matched
+        case Spent(usage):
+            response.usage = usage
+        case Start(dialect, id, model, created, tier, fingerprint):
+            response.dialect, response.id, response.model = dialect, id, model
+            response.created, response.tier, response.fingerprint = created, tier, fingerprint
+        case End(error):
+            response.error, response.ended = error, True
+        case Note(extra, index):
+            holder = response if index < 0 else choices.setdefault(index, Choice(index))
+            holder.extra = {**(holder.extra or {}), **(extra or {})} or None
+        case _:
+            raise UpstreamInvalid(f"{type(event).__name__} is no event of an answer")
 
 
 def _open_at(growing: dict[int, _Growing], index: int) -> _Growing:

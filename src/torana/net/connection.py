@@ -33,6 +33,7 @@ from torana.net.framing import (
     expects_continue,
     header_block,
     keeps_alive,
+    path_of,
     read_fields,
     request_line,
     skip_blank_lines,
@@ -176,13 +177,13 @@ class Connection(asyncio.Protocol):
         try:
             read(data)
         except HttpParserError as exc:
-            self._give_up(BadFraming(f"this is not HTTP/1.1: {exc}"))
+            self._give_up(BadFraming(f"this is not HTTP/1.1: {exc}"), data)
         except Error as error:
-            self._give_up(error)
+            self._give_up(error, data)
 
-    def _give_up(self, error: Error) -> None:
+    def _give_up(self, error: Error, data: bytes) -> None:
         if self._exchange is None:
-            self._refuse(error)
+            self._refuse(error, self._head + data)
         else:
             self._need = 0
             self._exchange.spoil(error)
@@ -200,7 +201,6 @@ class Connection(asyncio.Protocol):
         limits = self.shared.limits
         if end > limits.header_bytes_max:
             raise self._too_large(head)
-        self._head = b""
         upgrade = False
         piece = head[fed:end]
         try:
@@ -208,6 +208,7 @@ class Connection(asyncio.Protocol):
         except HttpParserUpgrade:
             upgrade = True
         self._open(head[:end] if fed else piece, head[end:], upgrade=upgrade)
+        self._head = b""
 
     def _wait_for_head(self, head: bytes, fed: int) -> None:
         limits = self.shared.limits
@@ -374,9 +375,9 @@ class Connection(asyncio.Protocol):
         elif not self._exchange.complete:
             self._exchange.spoil(BadFraming("the connection ended before the body did"))
 
-    def _refuse(self, error: Error) -> None:
+    def _refuse(self, error: Error, head: bytes = b"") -> None:
         """The last answer of this connection, to bytes that are not a request we serve."""
-        headers, body = self.shared.refuse(error, "")
+        headers, body = self.shared.refuse(error, path_of(head))
         size = b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.send(b"".join((status_line(error.status), self.shared.date, header_block(headers), size, body)))
         self._part(unread=True)
@@ -452,7 +453,9 @@ class Connection(asyncio.Protocol):
             self._check_body(now)
         elif self._phase == _HEAD and since >= limits.headers_s:
             if self._head:
-                self._refuse(RequestTimeout(f"the headers took longer than {limits.headers_s:g} s"))
+                self._refuse(
+                    RequestTimeout(f"the headers took longer than {limits.headers_s:g} s"), self._head
+                )
             else:
                 self.part()
         elif self._phase == _IDLE and since >= limits.idle_s:

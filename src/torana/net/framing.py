@@ -16,6 +16,7 @@ from torana.net.limits import ServerLimits
 CHUNKED = -1  # the length of a body that says where it ends as it goes
 
 _REQUEST_LINE = re.compile(rb'([A-Z-]+) (/[!"$-~]*) HTTP/1\.([01])\r\n')
+_PATH = re.compile(rb'[\r\n]*[A-Z-]+ (/[!"$->@-~]*)')
 # uri-host [":" port]: https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2, and not empty for http
 _HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}){1,255})(?::[0-9]{0,5})?"
@@ -51,6 +52,12 @@ def request_line(head: bytes, limits: ServerLimits) -> tuple[bytes, bytes, bool]
     if method == b"CONNECT":
         raise BadFraming("tunnels are not opened here")
     return method, target, minor == b"1"
+
+
+def path_of(head: bytes) -> str:
+    """The path of a head that is refused, as far as one can be seen: who asks there knows an error's shape."""
+    found = _PATH.match(head)
+    return found[1].decode() if found else ""
 
 
 def read_fields(head: bytes) -> tuple[dict[bytes, bytes], frozenset[bytes]]:

@@ -6,7 +6,7 @@ writes; `adapting`, `turns`, `reasoning` and `tooling` change what another diale
 Knows no other dialect.
 """
 
-from torana.dialects.anthropic.answers import glance, parse_response, render_response
+from torana.dialects.anthropic.answers import glance, parse_response, read_response, render_response
 from torana.dialects.anthropic.failures import parse_error, render_error, request_id
 from torana.dialects.anthropic.renderer import Renderer
 from torana.dialects.anthropic.rendering import render_request
@@ -24,6 +24,7 @@ __all__ = [
     "parse_response",
     "path",
     "read_envelope",
+    "read_response",
     "render_error",
     "render_request",
     "render_response",

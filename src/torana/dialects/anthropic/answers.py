@@ -20,10 +20,16 @@ from torana.wire.json import encode, read
 
 
 def parse_response(body: bytes) -> list[Event]:
+    response = read_response(body)
+    return unfold(response) if response.error is None else [Start(DIALECT), End(response.error)]
+
+
+def read_response(body: bytes) -> Response:
+    """What parse_response spells out, without spelling it out."""
     check_utf8(body, UpstreamInvalid)
     wire, extra = ANSWER.read(body, UpstreamInvalid)
     if wire.type == "error":
-        return [Start(DIALECT), End(parse_failure(wire.error))]
+        return Response(dialect=DIALECT, error=parse_failure(wire.error), ended=True)
     if wire.content is None or wire.type not in ("message", ""):
         raise UpstreamInvalid("the answer is no message: it has no `content`")
     usage, tier = parse_usage(wire.usage)
@@ -36,7 +42,7 @@ def parse_response(body: bytes) -> list[Event]:
         wire.stop_sequence or "",
         {"stop_details": wire.stop_details} if said(wire.stop_details) else None,
     )
-    response = Response(
+    return Response(
         dialect=DIALECT,
         id=wire.id or "",
         model=wire.model or "",
@@ -46,7 +52,6 @@ def parse_response(body: bytes) -> list[Event]:
         ended=True,
         extra=extra,
     )
-    return unfold(response)
 
 
 class _Outline(Struct):

@@ -7,7 +7,7 @@ went wrong (failures).
 """
 
 from torana.dialects.openai_chat.failures import parse_error, render_error
-from torana.dialects.openai_chat.read_answer import Parser, parse_response
+from torana.dialects.openai_chat.read_answer import Parser, parse_response, read_response
 from torana.dialects.openai_chat.read_request import parse_request, read_envelope, splice
 from torana.dialects.openai_chat.renderer import Renderer
 from torana.dialects.openai_chat.watch import Watch, glance
@@ -24,6 +24,7 @@ __all__ = [
     "parse_response",
     "path",
     "read_envelope",
+    "read_response",
     "render_error",
     "render_request",
     "render_response",

@@ -17,7 +17,7 @@ from torana.dialects.openai_chat.wire import (
     present,
 )
 from torana.errors import StreamIncomplete, UpstreamInvalid
-from torana.ir import Event, Spent
+from torana.ir import Event, Response, Spent, fold
 from torana.wire import json
 from torana.wire.sse import Frames
 
@@ -42,6 +42,11 @@ def parse_response(body: bytes) -> list[Event]:
         raise UpstreamInvalid(f"the answer cannot be read: {broken}") from None
     teller.end()
     return teller.take()
+
+
+def read_response(body: bytes) -> Response:
+    """What parse_response spells out, as the answer it is."""
+    return fold(parse_response(body))
 
 
 def _filtered(chunk: Chunk) -> bool:

@@ -123,7 +123,10 @@ class Answer:
             self.held_bytes += len(data)
             return
         try:
-            self._give(data)
+            if self._inflate is None:
+                self._sink(data)
+            else:
+                self._give(data)
         except Exception as error:
             if self._line is not None:
                 self._line.fail(error)

@@ -5,7 +5,7 @@ import random
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -514,4 +514,32 @@ def test_saying_nothing_is_what_the_last_answer_leaves_on_a_kept_connection():
             assert (client.open, client.idle) == (1, 1)
             await client.close()
 
+    run(test())
+
+
+def test_a_second_answer_nobody_asked_for_never_reaches_the_next_caller():
+    """Not even when it comes right behind the first, before the loop has had a turn to see it."""
+
+    async def answer(there, loop):
+        peer, _ = await loop.sock_accept(there)
+        peers.append(peer)
+        with suppress(ConnectionError):
+            while await loop.sock_recv(peer, 65536):
+                peer.send(whole(b"own answer"))
+
+    async def test():
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as there:
+            there.setblocking(False)
+            origin = Origin("http", "127.0.0.1", there.getsockname()[1])
+            tasks = [asyncio.create_task(answer(there, loop)) for _ in range(2)]
+            client = Client()
+            assert await fetch(client, origin) == b"own answer"
+            peers[0].send(whole(b"a stray answer to the first caller"))
+            assert await fetch(client, origin) == b"own answer"
+            await client.close()
+            for task in tasks:
+                task.cancel()
+
+    peers = []
     run(test())

@@ -22,9 +22,6 @@ from torana.records import Timeouts
 
 HEAD_BYTES_MAX = 64 * 1024  # of a response, 1xx included: the fault matrix (U19); providers send about 2 KB
 HEADERS_MAX = 128  # same
-FRESH_S = 0.05
-# A connection that answered so recently is used without asking the kernel: servers that keep connections keep them
-# for seconds, the loop itself has looked within this time, and the system call costs as much as a parsed request.
 HELD_BYTES_MAX = 256 * 1024  # of a body before anyone reads it: about one read of the event loop
 
 
@@ -119,7 +116,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing() or now >= self.idle_until:
             return False
-        return now - self._heard < FRESH_S or not self._poll.poll(0)
+        return not self._poll.poll(0)
 
     @property
     def closing(self) -> bool:

@@ -15,9 +15,12 @@ Object = dict[str, Any]  # JSON Schema and OpenAPI objects
 
 ANY_OBJECT: Object = {"type": "object"}
 STRING: Object = {"type": "string"}
+TEXT: Object = {"type": ["string", "null"]}
+OBJECT: Object = {"type": ["object", "null"]}
 BOOLEAN: Object = {"type": ["boolean", "null"]}
 NUMBER: Object = {"type": ["number", "null"]}
 COUNT: Object = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**31}
+NULL: Object = {"type": "null"}
 
 
 def _list(items: Object) -> Object:
@@ -32,32 +35,36 @@ def _ref(name: str) -> Object:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+MODEL: Object = {"type": "string", "minLength": 1, "maxLength": 512, "description": "docs/routing.md"}
 CHAT_REQUEST: Object = {
     "type": "object",
     "required": ["model", "messages"],
     "properties": {
-        "model": {"type": "string", "minLength": 1, "maxLength": 512, "description": "docs/routing.md"},
-        "messages": {**_list(_ref("ChatMessage")), "minItems": 1, "maxItems": 10_000},
+        "model": MODEL,
+        "messages": {**_list(_ref("ChatMessage")), "maxItems": 10_000},
         "stream": BOOLEAN,
-        "stream_options": {"type": ["object", "null"], "properties": {"include_usage": BOOLEAN}},
+        "stream_options": {**OBJECT, "properties": {"include_usage": BOOLEAN}},
         "max_tokens": COUNT,
         "max_completion_tokens": COUNT,
         "temperature": NUMBER,
         "top_p": NUMBER,
         "n": {"type": ["integer", "null"], "minimum": 1, "maximum": 128},
-        "stop": _either(STRING, _list(STRING), {"type": "null"}),
-        "seed": {"type": ["integer", "null"]},
+        "stop": _either(STRING, {**_list(STRING), "maxItems": 512}, NULL),
+        "seed": NUMBER,
         "frequency_penalty": NUMBER,
         "presence_penalty": NUMBER,
-        "logprobs": BOOLEAN,
+        "logprobs": {"type": ["boolean", "integer", "null"], "minimum": 0, "maximum": 20},
         "top_logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
-        "tools": _either({**_list(_ref("ChatTool")), "maxItems": 512}, {"type": "null"}),
-        "tool_choice": _either({"enum": ["auto", "none", "required"]}, ANY_OBJECT, {"type": "null"}),
+        "tools": _either({**_list(_ref("ChatTool")), "maxItems": 512}, NULL),
+        "tool_choice": {
+            "type": ["string", "object", "null"],
+            "description": "auto, none, required, or one by name",
+        },
         "parallel_tool_calls": BOOLEAN,
-        "response_format": {"type": ["object", "null"], "properties": {"type": STRING}},
-        "reasoning_effort": {"type": ["string", "null"]},
-        "user": {"type": ["string", "null"]},
-        "metadata": {"type": ["object", "null"]},
+        "response_format": {**OBJECT, "required": ["type"], "properties": {"type": STRING}},
+        "reasoning_effort": TEXT,
+        "user": TEXT,
+        "metadata": OBJECT,
     },
 }
 CHAT_MESSAGE: Object = {
@@ -65,48 +72,41 @@ CHAT_MESSAGE: Object = {
     "required": ["role"],
     "properties": {
         "role": {"enum": ["system", "developer", "user", "assistant", "tool", "function"]},
-        "content": _either(STRING, _list(_ref("ChatPart")), {"type": "null"}),
-        "name": STRING,
-        "tool_call_id": STRING,
-        "tool_calls": _list(_ref("ChatCall")),
+        "content": _either(STRING, _list(_either(STRING, _ref("ChatPart"))), _ref("ChatPart"), NULL),
+        "name": TEXT,
+        "tool_call_id": TEXT,
+        "tool_calls": _either(_list(_ref("ChatCall")), NULL),
     },
 }
 CHAT_PART: Object = {
     "type": "object",
-    "required": ["type"],
+    "description": "By type: text, image_url, input_audio, file, refusal; others are carried to a like provider",
     "properties": {
-        "type": {"enum": ["text", "image_url", "input_audio", "file", "refusal"]},
-        "text": STRING,
-        "image_url": {"type": "object", "required": ["url"], "properties": {"url": STRING, "detail": STRING}},
+        "type": STRING,
+        "text": TEXT,
+        "image_url": {"type": ["object", "string", "null"], "properties": {"url": STRING, "detail": TEXT}},
     },
 }
 CHAT_CALL: Object = {
     "type": "object",
-    "required": ["id", "type", "function"],
     "properties": {
-        "id": STRING,
-        "type": {"enum": ["function"]},
+        "id": TEXT,
+        "type": TEXT,
         "function": {
-            "type": "object",
-            "required": ["name", "arguments"],
-            "properties": {"name": STRING, "arguments": STRING},
+            **OBJECT,
+            "properties": {"name": TEXT, "arguments": {"type": ["string", "object", "null"]}},
         },
     },
 }
 CHAT_TOOL: Object = {
     "type": "object",
-    "required": ["type", "function"],
+    "description": "By type: function, custom; others are carried to a like provider",
     "properties": {
-        "type": {"enum": ["function"]},
+        "type": TEXT,
         "function": {
-            "type": "object",
+            **OBJECT,
             "required": ["name"],
-            "properties": {
-                "name": STRING,
-                "description": STRING,
-                "parameters": ANY_OBJECT,
-                "strict": BOOLEAN,
-            },
+            "properties": {"name": STRING, "description": TEXT, "parameters": OBJECT, "strict": BOOLEAN},
         },
     },
 }
@@ -124,21 +124,21 @@ CHAT_ANSWER: Object = {
 }
 MESSAGES_REQUEST: Object = {
     "type": "object",
-    "required": ["model", "messages", "max_tokens"],
+    "required": ["model", "messages"],
     "properties": {
-        "model": {"type": "string", "minLength": 1, "maxLength": 512, "description": "docs/routing.md"},
-        "messages": {**_list(_ref("Turn")), "minItems": 1, "maxItems": 10_000},
-        "max_tokens": {"type": "integer", "minimum": 1, "maximum": 2**31},
-        "system": _either(STRING, _list(_ref("Block"))),
-        "stream": {"type": "boolean"},
-        "temperature": {"type": "number"},
-        "top_p": {"type": "number"},
-        "top_k": {"type": "integer", "minimum": 0},
-        "stop_sequences": _list(STRING),
-        "tools": {**_list(_ref("Tool")), "maxItems": 512},
-        "tool_choice": {"type": "object", "required": ["type"]},
-        "thinking": {"type": "object", "required": ["type"]},
-        "metadata": {"type": "object", "properties": {"user_id": STRING}},
+        "model": MODEL,
+        "messages": {**_list(_ref("Turn")), "maxItems": 10_000},
+        "max_tokens": {**COUNT, "description": "Anthropic refuses a request without it; others do not"},
+        "system": _either(STRING, _list(_ref("Block")), NULL),
+        "stream": BOOLEAN,
+        "temperature": NUMBER,
+        "top_p": NUMBER,
+        "top_k": NUMBER,
+        "stop_sequences": _either(_list(STRING), NULL),
+        "tools": _either({**_list(_ref("Tool")), "maxItems": 512}, NULL),
+        "tool_choice": {**OBJECT, "required": ["type"], "properties": {"type": STRING}},
+        "thinking": {**OBJECT, "required": ["type"], "properties": {"type": STRING}},
+        "metadata": {**OBJECT, "properties": {"user_id": TEXT}},
     },
 }
 TURN: Object = {
@@ -149,11 +149,11 @@ TURN: Object = {
         "content": _either(STRING, _list(_ref("Block"))),
     },
 }
-BLOCK: Object = {"type": "object", "required": ["type"], "properties": {"type": STRING, "text": STRING}}
+BLOCK: Object = {"type": "object", "required": ["type"], "properties": {"type": STRING, "text": TEXT}}
 TOOL: Object = {
     "type": "object",
-    "required": ["name"],
-    "properties": {"name": STRING, "description": STRING, "input_schema": ANY_OBJECT, "type": STRING},
+    "description": "One of the caller's own by name, or one of the provider's by type",
+    "properties": {"type": TEXT, "name": TEXT, "description": TEXT, "input_schema": OBJECT},
 }
 MESSAGE: Object = {
     "type": "object",

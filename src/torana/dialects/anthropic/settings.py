@@ -10,7 +10,7 @@ from msgspec import Raw
 
 from torana.dialects.anthropic import wire
 from torana.dialects.anthropic.blocks import parse_cache
-from torana.dialects.anthropic.wire import said
+from torana.dialects.anthropic.wire import BRACE, first_byte, said
 from torana.errors import InvalidRequest
 from torana.ir import Extra, Format, HostedTool, Reasoning, Tool, ToolChoice
 from torana.wire.json import encode, read
@@ -40,6 +40,8 @@ def parse_tool(raw: Raw) -> Tool | HostedTool:
         cache, _ = parse_cache(kind.cache_control, None, InvalidRequest)
         return HostedTool(kind.type or "", HOSTED.get(_DATE.sub("", kind.type or ""), ""), raw, cache)
     tool, extra = wire.TOOL.read(raw, InvalidRequest)
+    if said(tool.input_schema) and first_byte(tool.input_schema) != BRACE:
+        raise InvalidRequest(f"the input_schema of {tool.name!r} is not an object", param="tools")
     cache, extra = parse_cache(tool.cache_control, extra, InvalidRequest)
     return Tool(
         tool.name,

@@ -520,19 +520,23 @@ def test_saying_nothing_is_what_the_last_answer_leaves_on_a_kept_connection():
 def test_a_second_answer_nobody_asked_for_never_reaches_the_next_caller():
     """Not even when it comes right behind the first, before the loop has had a turn to see it."""
 
-    async def answer(there, loop):
-        peer, _ = await loop.sock_accept(there)
-        peers.append(peer)
+    async def answer(peer, loop):
         with suppress(ConnectionError):
             while await loop.sock_recv(peer, 65536):
                 peer.send(whole(b"own answer"))
+
+    async def accept(there, loop):
+        while True:
+            peer, _ = await loop.sock_accept(there)
+            peers.append(peer)
+            tasks.append(asyncio.create_task(answer(peer, loop)))
 
     async def test():
         loop = asyncio.get_running_loop()
         with socket.create_server(("127.0.0.1", 0)) as there:
             there.setblocking(False)
             origin = Origin("http", "127.0.0.1", there.getsockname()[1])
-            tasks = [asyncio.create_task(answer(there, loop)) for _ in range(2)]
+            tasks.append(asyncio.create_task(accept(there, loop)))
             client = Client()
             assert await fetch(client, origin) == b"own answer"
             peers[0].send(whole(b"a stray answer to the first caller"))
@@ -541,5 +545,6 @@ def test_a_second_answer_nobody_asked_for_never_reaches_the_next_caller():
             for task in tasks:
                 task.cancel()
 
+    tasks = []
     peers = []
     run(test())

@@ -15,6 +15,8 @@ from provider import CHAT, CHAT_STREAM, MESSAGE, MESSAGE_STREAM, Provider, event
 from replaying import PATH, Told, canonical, exchanges, failed_choice, in_band, per_api, said, sample
 from running import SECRET, Running, provider
 
+from corpus import require
+
 EACH = 15
 DIALECTS = ("openai_chat", "anthropic")
 SKIPS = tomllib.loads(Path(__file__).with_name("skips_relay.toml").read_text())

@@ -26,7 +26,7 @@ def redacted(config: Config) -> Object:
 def _hide(value: object) -> str:
     if isinstance(value, Secret):
         return str(value)
-    raise NotImplementedError(f"{type(value).__name__} is no part of a configuration")
+    raise TypeError(f"{type(value).__name__} is no part of a configuration")
 
 
 def schema() -> Object:
@@ -62,7 +62,7 @@ def _describe(kind: type) -> Object:
         return {"type": "string", "writeOnly": True}
     if kind is object:
         return {"description": "Any value."}
-    raise NotImplementedError(f"{kind.__name__} is no part of a configuration")
+    raise TypeError(f"{kind.__name__} is no part of a configuration")
 
 
 def check(config: Config, environ: Mapping[str, str]) -> list[str]:

@@ -66,7 +66,8 @@ def refusal(error: Error, id: str) -> Headers:
     if error.retry is not None:
         headers.append((b"x-should-retry", b"true" if error.retry else b"false"))
     if error.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
+        wait_s = min(RETRY_AFTER_S_MAX, max(0.0, error.retry_after_s))
+        headers.append((b"retry-after", b"%d" % math.ceil(wait_s)))
     if error.status == 405:
         headers.append((b"allow", b"GET, HEAD, POST"))
     return headers

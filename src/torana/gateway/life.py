@@ -7,10 +7,10 @@ Whatever happens on the way, the caller hears it in the caller's dialect and the
 """
 
 import logging
-from asyncio import CancelledError
+from asyncio import CancelledError, timeout
 from collections.abc import Callable, Sequence
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct
 
 from torana import ir
 from torana.call import Call, Surface
@@ -21,6 +21,9 @@ from torana.errors import (
     Overloaded,
     ShuttingDown,
     UnsupportedMediaType,
+    UpstreamDisconnected,
+    UpstreamInvalid,
+    UpstreamTimeout,
 )
 from torana.gateway import account, heads
 from torana.gateway.reach import Reach, crossing
@@ -28,17 +31,22 @@ from torana.gateway.relay import Retold, Tale, Verbatim
 from torana.ledger import Ledger, new_call_id
 from torana.net import Exchange, Reply
 from torana.policy import Gate, Live
-from torana.policy.routes import Routes
+from torana.policy.routes import MODEL_CHARS_MAX, Routes
 from torana.records import AttemptEntry, CallEntry, Target
 from torana.surfaces import BODY_BYTES_MAX
 from torana.telemetry.metrics import Counters
 from torana.translate import Restorer
+from torana.wire import json
 
 log = logging.getLogger("torana.gateway")
+
+_ENDINGS = (UpstreamDisconnected, UpstreamTimeout, ShuttingDown)  # of a stream, whatever it had said by then
 
 ANSWER_BYTES_MAX = 64 * 1024 * 1024  # a whole answer with inline images; fault matrix U17
 ERROR_BYTES_MAX = 1024 * 1024  # an error longer than this is not an error message
 METADATA_BYTES_MAX = 16 * 1024  # OpenAI allows 16 pairs of 64 and 512 characters: about 9 KB
+USER_CHARS_MAX = 1024  # OpenAI allows 64 and Anthropic 256; Claude Code sends JSON of about 200
+STRICT_S = 5.0  # for an intent to be durable: longer than a busy disk takes, shorter than callers wait
 
 
 class Parts(Struct, frozen=True):
@@ -83,6 +91,8 @@ class Gateway:
         except Error as error:
             self._refuse(call, error)
         except CancelledError:
+            if not (exchange.left or call.answered or call.error):
+                self._refuse(call, ShuttingDown("the gateway is shutting down; this call was broken off"))
             raise
         except Exception:
             log.exception("call %s failed inside the gateway", call.id)
@@ -108,9 +118,13 @@ class Gateway:
         entry.key_id, call.recorded = call.key.id, True
         call.body = await exchange.read(BODY_BYTES_MAX)
         envelope = call.envelope = call.dialect.read_envelope(call.body, _head(exchange))
-        entry.asked, entry.stream, entry.user = envelope.model, envelope.stream, envelope.user
+        entry.asked, entry.stream = envelope.model[:MODEL_CHARS_MAX], envelope.stream
+        entry.user = envelope.user[:USER_CHARS_MAX]
         if envelope.metadata:
-            entry.metadata = bytes(envelope.metadata)[:METADATA_BYTES_MAX].decode("utf-8", "replace")
+            metadata = bytes(envelope.metadata)  # a part of it would be no JSON
+            entry.metadata = (
+                metadata.decode("utf-8", "replace") if len(metadata) <= METADATA_BYTES_MAX else ""
+            )
         if self._routes.snapshot is not call.snapshot:
             self._routes = Routes(call.snapshot)
         route = self._routes.find(envelope.model)
@@ -173,7 +187,7 @@ class Gateway:
         call.attempt = AttemptEntry(call.id, call.attempts, target.provider.name, target.model, parts.now())
         parts.ledger.begin(entry, call.attempt)
         if parts.strict:
-            await parts.ledger.flush()
+            await self._make_durable()
         call.sent = self._clock()
         reply = await parts.reach.send(
             target, rendered.path, rendered.headers, rendered.body, stream=call.envelope.stream
@@ -184,10 +198,23 @@ class Gateway:
         call.relaying = reply.status == 200
         return reply
 
+    async def _make_durable(self) -> None:
+        try:
+            async with timeout(STRICT_S):
+                await self._parts.ledger.flush()
+        except TimeoutError:
+            raise Overloaded(
+                "the ledger's database does not take entries, and durability is strict: nothing was sent",
+                retry_after_s=1,
+            ) from None
+
     async def _pass_error(self, target: Target, reply: Reply, same: bool) -> None:
-        """The provider refused: its status, type, message, param and code, in the caller's dialect."""
+        """The provider refused: its status, type, message, param and code, in the caller's dialect. A status that
+        is neither an answer nor a refusal (202, 302) would tell the caller that all is well."""
         body = await reply.read(ERROR_BYTES_MAX)
         error = DIALECTS[target.provider.dialect].parse_error(reply.status, body)
+        if not 400 <= error.status <= 599:
+            raise UpstreamInvalid(f"the provider answered with status {reply.status}, which is no answer")
         error.retry_after_s = error.retry_after_s or heads.retry_after_s(reply.headers)
         error.retry = heads.should_retry(reply.headers)
         if same and heads.faithful(reply.status, body, target.provider):
@@ -210,12 +237,12 @@ class Gateway:
         except Error as error:
             if not exchange.started:
                 raise
-            call.error = error
-            tale.fail(error)
+            _break_off(call, tale, error)
         except CancelledError:
-            if exchange.started and not exchange.left:
-                call.error = ShuttingDown("the gateway is shutting down; this answer is not complete")
-                tale.fail(call.error)
+            if exchange.started:
+                _break_off(
+                    call, tale, ShuttingDown("the gateway is shutting down; this answer is not complete")
+                )
                 exchange.finish()
             raise
         finally:
@@ -225,11 +252,13 @@ class Gateway:
     def _whole(self, call: Call, target: Target, rendered: Rendered, body: bytes, same: bool) -> None:
         """A whole answer: glanced at and passed on, or folded and told anew (a stream, if one was asked for)."""
         exchange, upstream = call.exchange, DIALECTS[target.provider.dialect]
+        call.deltas = len(body) // account.BYTES_PER_TOKEN
         if same:
             call.glance = upstream.glance(body)
             if call.glance.error is not None:
                 raise call.glance.error
-            call.deltas = len(body) // account.BYTES_PER_TOKEN
+            if call.glance.usage is None and not call.glance.id:
+                _check_object(body)
             call.entry.status = 200
             exchange.answer(200, heads.answer(call, self._clock()), body)
             return
@@ -282,7 +311,7 @@ class Gateway:
         entry = account.settle(call, now)
         if attempt is not None:
             attempt.state, attempt.error = entry.state, entry.error
-            attempt.latency = int((now - call.sent) * 1e6)
+            attempt.latency = int((now - call.sent) * 1e6) if call.sent else 0
             attempt.first = int((call.first - call.sent) * 1e6) if call.first else -1
         self._parts.ledger.settle(entry, attempt)
         self._parts.counters.add(entry)
@@ -296,6 +325,32 @@ def _accept(exchange: Exchange) -> None:
     kind = headers.get(b"content-type", b"application/json")
     if b"json" not in kind and not kind.startswith(b"text/plain"):
         raise UnsupportedMediaType("send the body as application/json", param="content-type")
+
+
+def _break_off(call: Call, tale: Tale, error: Error) -> None:
+    """The last word of a stream that lost its provider, its caller or us; none where the story had its end before,
+    or where the provider itself said in band what went wrong."""
+    if isinstance(error, _ENDINGS) and _is_whole(tale):
+        call.answered = True
+    elif call.glance.error is None and not call.exchange.left:
+        call.error = error
+        tale.fail(error)
+
+
+def _is_whole(tale: Tale) -> bool:
+    try:
+        tale.close()
+    except Error:
+        return False
+    return True
+
+
+def _check_object(body: bytes) -> None:
+    """An answer of which nothing could be read is not an answer unless it is JSON at least."""
+    try:
+        json.fields(body)
+    except (MsgspecError, UnicodeDecodeError, RecursionError):
+        raise UpstreamInvalid("the provider's answer is not a JSON object") from None
 
 
 def _head(exchange: Exchange) -> Head:

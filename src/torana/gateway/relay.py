@@ -47,7 +47,7 @@ class Verbatim:
     def sink(self, data: bytes) -> None:
         call = self._call
         out = self._watch.feed(data)
-        call.deltas += data.count(b"\n\n")
+        call.deltas += data.count(b"\n\n") or data.count(b"\n\r\n")
         if not call.first and self._watch.visible:
             call.first = self._clock()
         if out[-2:] == b"\n\n" and not self._held:  # the common case

@@ -9,8 +9,7 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from torana.net.server import Server
 from torana.policy import Live
 from torana.policy.keys import KeyGate
 from torana.providers import auth, discover, echo
-from torana.records import Key, Provider, Snapshot, Timeouts
+from torana.records import Key, Model, Provider, Snapshot, Timeouts
 from torana.store import Store, open_store
 from torana.telemetry.metrics import Counters, Scrape
 
@@ -71,7 +70,11 @@ class App:
         self._environ = environ
         self._version = 0
         self._draining = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._drain: asyncio.Task[int] | None = None
+        self._change = asyncio.Lock()  # held from reading configuration and keys until they are in force
+        self._told: dict[tuple[str, str], dict[str, Model]] = {}
+        # (provider, address) -> the models that the server there lists, by id
 
     # ---------------------------------------------------------------- life
 
@@ -93,7 +96,7 @@ class App:
         if first is not None and first.new:
             await store.keys.add(first.key)
             stored = await store.keys.all()
-        snapshot = self._snapshot(config, stored)
+        snapshot = self._stated = self._snapshot(config, stored)
         self.live = Live(snapshot)
         self.ledger = Ledger(store.entries)
         await self.ledger.open()
@@ -103,10 +106,10 @@ class App:
         await self.server.start(config.server.host, config.server.port, ssl=_tls(config))
         address = self._address()
         self._token = files.announce(folder, address, config.server.tls.cert if config.server.tls else "")
-        self._own(self._discover())
+        self.own(self._discover())
         if self._path is not None:
             seen = settings.sight(self._path)
-            self._own(settings.watch(self._path, self.reload, seen=seen))
+            self.own(settings.watch(self._path, self.reload, seen=seen))
         names = tuple(name for name in snapshot.providers if name != ECHO)
         models = sum([len(snapshot.models.get(name, {})) for name in names])
         return Ready(address, names, models, first, settings.database(config.store))
@@ -115,23 +118,31 @@ class App:
         """Let live calls end, then close everything; returns how many calls had to be broken off."""
         server = self.config.server
         self._draining = True
-        left = await self.server.drain(
-            server.drain_s if drain_s is None else drain_s, server.grace_s if grace_s is None else grace_s
-        )
+        drain_s = server.drain_s if drain_s is None else drain_s
+        grace_s = server.grace_s if grace_s is None else grace_s
+        self._drain = asyncio.create_task(self.server.drain(drain_s, grace_s))
+        await asyncio.wait([self._drain])
+        left = self.server.active if self._drain.cancelled() else self._drain.result()
         await self.server.close()
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._client.close()
         await self.ledger.close()
         await self._store.close()
         files.withdraw(settings.folder(self.config.store))
         return left
 
-    def _own(self, work: Any) -> None:  # a coroutine that runs until cancelled
-        self._tasks.append(asyncio.create_task(work))
+    def hurry(self) -> None:
+        """While stopping: wait for no call any longer."""
+        if self._drain is not None:
+            self._drain.cancel()
+
+    def own(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it until it ends or the gateway stops."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _address(self) -> str:
         server = self.config.server
@@ -186,6 +197,8 @@ class App:
     def _unready(self) -> str:
         if self._draining:
             return "shutting down"
+        if self.ledger.full:
+            return "the ledger cannot take more entries"
         return self.ledger.failing
 
     def _gauges(self) -> Iterable[tuple[str, str, float]]:
@@ -209,10 +222,16 @@ class App:
 
     async def publish(self) -> None:
         """Put the stored keys in force."""
-        self._swap(self._snapshot(self.config, await self._store.keys.all()))
+        async with self._change:
+            stored = await self._store.keys.all()
+            self._swap(self._snapshot(self.config, stored))
 
     async def reload(self) -> None:
         """Put the file's new contents in force, whole or not at all. Raises ConfigError and changes nothing."""
+        async with self._change:
+            await self._reload()
+
+    async def _reload(self) -> None:
         config = settings.load(self._path, self._environ)
         stored = await self._store.keys.all()
         settings.guard(self.config.server.host, settings.keys(config, stored))
@@ -223,31 +242,34 @@ class App:
         self._swap(snapshot)
         log.info("the configuration was loaded anew: %d providers", len(snapshot.providers) - 1)
 
-    def _swap(self, snapshot: Snapshot) -> None:
-        """Models that servers told us of stay known."""
+    def _swap(self, stated: Snapshot) -> None:
+        """Put in force what was stated, with what servers told of their models last."""
+        self._stated = stated
         models = {
-            name: self._told.get(name, {}) | snapshot.models.get(name, {}) for name in snapshot.providers
+            name: self._told.get((name, provider.base_url), {}) | stated.models.get(name, {})
+            for name, provider in stated.providers.items()
         }
-        self.live.snapshot = replace(snapshot, models=models)
-
-    _told: dict[str, dict[str, Any]] = {}  # provider -> model id -> Model, as servers list them
+        self.live.snapshot = replace(stated, models=models)
 
     async def _discover(self) -> None:
         """Ask the servers that have live lists what they serve, now and every minute."""
         while True:
-            for name, provider in self.live.snapshot.providers.items():
-                if not (provider.discover and name != ECHO):
-                    continue
+            asked = [row for row in self._stated.providers.values() if row.discover and row.name != ECHO]
+            for provider in asked:
                 try:
-                    rows = await discover.discover(provider, self._fetch)
+                    await self._learn(provider)
                 except Error as error:
-                    log.debug("%s does not list its models: %s", name, error)
-                    continue
-                told = {row.id: row for row in rows}
-                if told != self._told.get(name):
-                    self._told = {**self._told, name: told}
-                    self._swap(self.live.snapshot)
+                    log.debug("%s does not list its models: %s", provider.name, error)
+                except Exception:
+                    log.exception("the models of %s cannot be read: a bug of ours", provider.name)
             await asyncio.sleep(DISCOVER_S)
+
+    async def _learn(self, provider: Provider) -> None:
+        told = {row.id: row for row in await discover.discover(provider, self._fetch)}
+        place = provider.name, provider.base_url
+        if told != self._told.get(place):
+            self._told[place] = told
+            self._swap(self._stated)
 
     async def _fetch(self, provider: Provider, path: str) -> tuple[int, bytes]:
         """GET base_url + path."""
@@ -284,11 +306,11 @@ async def _serve(app: App, ready: Callable[[Ready], None]) -> int:
     ready(await app.start())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(_reload(app)))
+    loop.add_signal_handler(signal.SIGHUP, lambda: app.own(_reload(app)))
     await asked.wait()
     log.info("shutting down: waiting for %d calls", app.counters.active)
     for number in (signal.SIGTERM, signal.SIGINT):  # asked again: do not wait
-        loop.add_signal_handler(number, lambda: loop.create_task(app.server.close()))
+        loop.add_signal_handler(number, app.hurry)
     broken = await app.stop()
     if broken:
         log.warning("%d calls were broken off", broken)

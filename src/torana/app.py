@@ -82,9 +82,11 @@ class App:
         """Open everything and listen. Raises ConfigError or StoreError before anything listens."""
         config = self.config
         self._store = await open_store(config.store.url, durability=config.store.durability)
+        self.ledger = Ledger(self._store.entries)
         try:
             return await self._start(self._store)
         except BaseException:
+            await self.ledger.close()
             await self._store.close()
             raise
 
@@ -98,12 +100,11 @@ class App:
             stored = await store.keys.all()
         snapshot = self._stated = self._snapshot(config, stored)
         self.live = Live(snapshot)
-        self.ledger = Ledger(store.entries)
         await self.ledger.open()
         self.counters = Counters()
         self._client = Client(proxies=Proxies.from_env(self._environ))
         self.server = Server(self._front(), config.server.limits, _refuse)
-        await self.server.start(config.server.host, config.server.port, ssl=_tls(config))
+        await self._listen(config)
         address = self._address()
         self._token = files.announce(folder, address, config.server.tls.cert if config.server.tls else "")
         self.own(self._discover())
@@ -113,6 +114,17 @@ class App:
         names = tuple(name for name in snapshot.providers if name != ECHO)
         models = sum([len(snapshot.models.get(name, {})) for name in names])
         return Ready(address, names, models, first, settings.database(config.store))
+
+    async def _listen(self, config: Config) -> None:
+        server = config.server
+        try:
+            await self.server.start(server.host, server.port, ssl=_tls(config))
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+            raise ConfigError(
+                f"cannot listen on {server.host} port {server.port}: {why}. Stop whoever does, or take another "
+                "with --host and --port or under `server:`"
+            ) from None
 
     async def stop(self, *, grace_s: float | None = None, drain_s: float | None = None) -> int:
         """Let live calls end, then close everything; returns how many calls had to be broken off."""

@@ -118,6 +118,7 @@ class MethodNotAllowed(Error):
     """The path exists and does not take this method."""
 
     fault, status, code, retry = Fault.CALLER, 405, "method_not_allowed", False
+    allow: tuple[str, ...] = ()  # those it does take
 
 
 class RequestTimeout(Error):

@@ -45,7 +45,9 @@ def find(method: str, path: str) -> Surface:
     if row is None:
         row = _by_prefix(path)
     if method not in row.methods:
-        raise MethodNotAllowed(f"{path} takes {' or '.join(row.methods)}, not {method}")
+        error = MethodNotAllowed(f"{path} takes {' or '.join(row.methods)}, not {method}")
+        error.allow = row.methods
+        raise error
     return row
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from provider import CHAT, CHAT_STREAM, Provider, chat_chunk, events, head, reply
 from running import SECRET, Running, provider
+from torana.errors import ConfigError
 
 
 class Asking(threading.Thread):
@@ -127,7 +128,7 @@ def test_a_task_that_failed_does_not_keep_the_ledger_from_being_written(tmp_path
 def test_a_gateway_that_cannot_listen_leaves_nothing_open(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
-    with Running(tmp_path) as torana, pytest.raises(OSError, match="in use"):
+    with Running(tmp_path) as torana, pytest.raises(ConfigError, match="in use"):
         Running(other, server={"port": torana.port}).__enter__()
     with Running(other) as torana:
         assert torana.chat("echo").status == 200

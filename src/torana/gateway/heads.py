@@ -10,7 +10,7 @@ import re
 from msgspec import MsgspecError
 
 from torana.call import Call
-from torana.errors import Error, public_status
+from torana.errors import Error, MethodNotAllowed, public_status
 from torana.gateway import account
 from torana.net import Headers
 from torana.providers import prices
@@ -68,8 +68,8 @@ def refusal(error: Error, id: str) -> Headers:
     if error.retry_after_s is not None:
         wait_s = min(RETRY_AFTER_S_MAX, max(0.0, error.retry_after_s))
         headers.append((b"retry-after", b"%d" % math.ceil(wait_s)))
-    if error.status == 405:
-        headers.append((b"allow", b"GET, HEAD, POST"))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allow).encode()))
     return headers
 
 

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import parse_qs
 
 from torana import __version__
 from torana.errors import InvalidRequest, ModelNotFound
+from torana.policy.keys import query_fields
 from torana.policy.routes import Routes
 from torana.providers import prices
 from torana.records import AttemptEntry, CallEntry, Model, Snapshot
@@ -47,7 +47,7 @@ def _openai(id: str, provider: str, row: Model) -> Object:
 
 def anthropic_models(snapshot: Snapshot, query: str) -> Object:
     """{"data":[...],"has_more","first_id","last_id"}; `limit`, `after_id` and `before_id` page through it."""
-    asked = {name: values[-1] for name, values in parse_qs(query, max_num_fields=64).items()}
+    asked = {name: values[-1] for name, values in query_fields(query).items()}
     rows = [_anthropic(id, row) for id, (_, row) in listed(snapshot).items()]
     ids = [row["id"] for row in rows]
     start, end = 0, len(rows)

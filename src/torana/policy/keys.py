@@ -9,11 +9,12 @@ from hmac import compare_digest
 from urllib.parse import parse_qs
 
 from torana.call import Call
-from torana.errors import ConflictingCredentials, Unauthorized
+from torana.errors import ConflictingCredentials, InvalidRequest, Unauthorized
 from torana.net import Exchange
 from torana.records import Key, Snapshot
 
 CARRIERS = (b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"helicone-auth")
+QUERY_FIELDS_MAX = 64  # the most that any client observed sends is two
 SECRET_BYTES_MAX = 512  # ours have 53; other gateways' tokens are JWTs of about 400
 
 
@@ -68,7 +69,15 @@ def _bare(value: bytes) -> bytes:
 
 
 def _with_query(query: str, found: bytes) -> bytes:
-    values = {value.encode() for value in parse_qs(query, max_num_fields=64).get("key", ())}
+    values = {value.encode() for value in query_fields(query).get("key", ())}
     if len(values | ({found} if found else set())) > 1:
         raise ConflictingCredentials("two different credentials in one request; send one")
     return values.pop() if values else found
+
+
+def query_fields(query: str) -> dict[str, list[str]]:
+    """The fields of a query, each with its values. Raises InvalidRequest for too many."""
+    try:
+        return parse_qs(query, max_num_fields=QUERY_FIELDS_MAX)
+    except ValueError:
+        raise InvalidRequest(f"the query has more than {QUERY_FIELDS_MAX} fields") from None

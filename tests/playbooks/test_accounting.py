@@ -1,6 +1,7 @@
 """What a call cost when something went otherwise than planned: nothing is free, nothing is counted twice."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,8 @@ from provider import (
     reply,
 )
 from running import Running, provider
+from torana.errors import StoreError
+from torana.gateway import life
 
 TEXT = [
     message_event("content_block_delta", index=0, delta={"type": "text_delta", "text": f"word{n} "})
@@ -197,3 +200,25 @@ def test_strict_durability_has_the_intent_in_the_store_before_the_provider_is_as
         with Running(tmp_path, providers={"mock": provider(mock.url)}, store=store) as torana:
             assert torana.chat("mock/gpt-x").status == 200
     assert (seen[0]["calls"], seen[0]["attempts"]) == (1, 1)
+
+
+def test_strict_durability_refuses_within_a_limit_what_the_store_does_not_take(tmp_path, monkeypatch):
+    async def refuse(_batch):
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(life, "STRICT_S", 0.1)
+    with Provider(reply(CHAT)) as mock:
+        store = {"url": "sqlite:///torana.db", "durability": "strict"}
+        with Running(tmp_path, providers={"mock": provider(mock.url)}, store=store) as torana:
+            entries = torana.app._store.entries
+            torana.app.ledger._entries = SimpleNamespace(
+                append=refuse, call=entries.call, attempts=entries.attempts
+            )
+            answer = torana.chat("mock/gpt-x")
+            assert (answer.status, answer.json["error"]["code"]) == (503, "overloaded")
+            assert mock.asked == []
+            torana.app.ledger._entries = entries
+            entry = torana.account(answer)
+            [attempt] = entry["attempts"]
+            assert (entry["state"], attempt["state"], attempt["latency_ms"]) == ("error", "error", 0)
+            assert torana.chat("mock/gpt-x").status == 200

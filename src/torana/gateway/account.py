@@ -8,7 +8,8 @@ beginning at most, and a request without an answer may have been worked on: neit
 from msgspec.structs import replace
 
 from torana.call import Call
-from torana.errors import ShuttingDown, UpstreamDisconnected, UpstreamTimeout
+from torana.errors import Error, ShuttingDown, UpstreamDisconnected, UpstreamTimeout
+from torana.gateway.hiding import hide_text
 from torana.ir import Usage
 from torana.providers import prices
 from torana.records import CallEntry, State, Tokens
@@ -59,7 +60,7 @@ def settle(call: Call, now: float) -> CallEntry:
     entry = call.entry
     error = call.error or call.glance.error
     entry.state = _state(call, failed=error is not None)
-    entry.error = "" if error is None else (error.native_code or error.code)[:ERROR_CHARS_MAX]
+    entry.error = "" if error is None else _code(call, error)
     entry.latency = int((now - call.started) * 1e6)
     if call.first:
         entry.first = int((call.first - call.started) * 1e6)
@@ -78,6 +79,11 @@ def settle(call: Call, now: float) -> CallEntry:
     if call.losses:
         entry.dropped = _dropped(call)
     return entry
+
+
+def _code(call: Call, error: Error) -> str:
+    code = error.native_code or error.code
+    return (code if call.target is None else hide_text(code, call.target.provider))[:ERROR_CHARS_MAX]
 
 
 def _state(call: Call, *, failed: bool) -> State:

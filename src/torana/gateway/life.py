@@ -26,6 +26,7 @@ from torana.errors import (
     UpstreamTimeout,
 )
 from torana.gateway import account, heads
+from torana.gateway.hiding import hide, hide_error, hide_text, secret_of
 from torana.gateway.reach import Reach, crossing
 from torana.gateway.relay import Retold, Tale, Verbatim
 from torana.ledger import Ledger, new_call_id
@@ -194,7 +195,7 @@ class Gateway:
         )
         call.heard = self._clock()
         call.attempt.status = reply.status
-        call.attempt.upstream_id = heads.upstream_id(reply.headers)
+        call.attempt.upstream_id = hide_text(heads.upstream_id(reply.headers), target.provider)
         call.relaying = reply.status == 200
         return reply
 
@@ -260,7 +261,7 @@ class Gateway:
             if call.glance.usage is None and not call.glance.id:
                 _check_object(body)
             call.entry.status = 200
-            exchange.answer(200, heads.answer(call, self._clock()), body)
+            exchange.answer(200, heads.answer(call, self._clock()), hide(body, secret_of(target.provider)))
             return
         whole = upstream.read_response(body)
         call.glance = Glance(whole.id, whole.model, _finish(whole), whole.usage, whole.error)
@@ -270,13 +271,14 @@ class Gateway:
             whole = ir.fold(Restorer(rendered.undo).feed(ir.unfold(whole)))
         if call.envelope.stream:
             self._begin(call)
-            exchange.write(call.dialect.Renderer(self._context(call)).render(ir.unfold(whole)))
+            told = call.dialect.Renderer(self._context(call)).render(ir.unfold(whole))
+            exchange.write(hide(told, secret_of(target.provider)))
             exchange.finish()
             return
         out = call.dialect.render_response(whole, self._context(call))
         call.losses += out.losses
         call.entry.status = 200
-        exchange.answer(200, heads.answer(call, self._clock()), out.body)
+        exchange.answer(200, heads.answer(call, self._clock()), hide(out.body, secret_of(target.provider)))
 
     def _context(self, call: Call) -> Context:
         envelope = call.envelope
@@ -301,6 +303,8 @@ class Gateway:
         if call.exchange.started:
             call.exchange.abort()
             return
+        if call.target is not None:
+            hide_error(heads.redact(error, call.target.provider), call.target.provider)
         heads.refuse(call, error)
 
     def _settle(self, call: Call) -> None:

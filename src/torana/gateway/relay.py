@@ -11,6 +11,7 @@ from torana import ir
 from torana.call import Call
 from torana.dialects import DIALECTS, Context, Glance, Undo
 from torana.errors import Error
+from torana.gateway.hiding import hide, secret_of
 from torana.translate import Restorer
 
 Clock = Callable[[], float]
@@ -34,12 +35,13 @@ class Verbatim:
     band. The watch bounds how long it may get.
     """
 
-    __slots__ = ("_begin", "_call", "_clock", "_held", "_watch")
+    __slots__ = ("_begin", "_call", "_clock", "_held", "_secret", "_watch")
 
     def __init__(self, call: Call, begin: Begin, clock: Clock, *, hide_usage: bool) -> None:
         self._call = call
         self._begin = begin
         self._clock = clock
+        self._secret = _secret(call)
         self._watch = call.dialect.Watch(hide_usage=hide_usage)
         self._held = bytearray()
         call.glance = self._watch.glance
@@ -75,13 +77,13 @@ class Verbatim:
             exchange = self._call.exchange
             if not exchange.started:
                 self._begin(self._call)
-            exchange.write(out)
+            exchange.write(hide(out, self._secret))
 
 
 class Retold:
     """One dialect's stream as another's."""
 
-    __slots__ = ("_begin", "_call", "_clock", "_parser", "_renderer", "_restorer")
+    __slots__ = ("_begin", "_call", "_clock", "_parser", "_renderer", "_restorer", "_secret")
 
     def __init__(
         self, call: Call, begin: Begin, clock: Clock, source: str, context: Context, undo: Undo | None
@@ -89,6 +91,7 @@ class Retold:
         self._call = call
         self._begin = begin
         self._clock = clock
+        self._secret = _secret(call)
         self._parser = DIALECTS[source].Parser()
         self._renderer = call.dialect.Renderer(context)
         self._restorer = Restorer(undo)
@@ -121,7 +124,12 @@ class Retold:
             exchange = self._call.exchange
             if not exchange.started:
                 self._begin(self._call)
-            exchange.write(out)
+            exchange.write(hide(out, self._secret))
+
+
+def _secret(call: Call) -> bytes:
+    assert call.target is not None
+    return secret_of(call.target.provider)
 
 
 def observe(glance: Glance, event: ir.Event) -> None:

@@ -218,6 +218,7 @@ def test_strict_durability_refuses_within_a_limit_what_the_store_does_not_take(t
             assert (answer.status, answer.json["error"]["code"]) == (503, "overloaded")
             assert mock.asked == []
             torana.app.ledger._entries = entries
+            torana.do(torana.app.ledger.flush())
             entry = torana.account(answer)
             [attempt] = entry["attempts"]
             assert (entry["state"], attempt["state"], attempt["latency_ms"]) == ("error", "error", 0)

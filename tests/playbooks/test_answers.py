@@ -190,6 +190,30 @@ def test_a_known_price_makes_a_cost(tmp_path):
             assert torana.account(answer)["cost"] == "0.000038"
 
 
+@pytest.mark.parametrize("dialect", ["openai_chat", "anthropic"])
+def test_a_stream_carries_its_cost_when_asked(tmp_path, dialect):
+    from provider import Provider
+    from running import Running, provider
+
+    stream = CHAT_STREAM if dialect == "openai_chat" else MESSAGE_STREAM
+    with Provider(events(*stream)) as there:
+        priced = {"x": {"price": {"input": 2, "output": 10}}}
+        with Running(tmp_path, providers={"there": provider(there.url, dialect, models=priced)}) as torana:
+            body = {"model": "there/x", "stream": True, "stream_options": {"include_usage": True}}
+            body["messages"] = [{"role": "user", "content": "hi"}]
+            asked = torana.ask("POST", "/v1/chat/completions", body, torana_usage_cost="true")
+            plain = torana.ask("POST", "/v1/chat/completions", body)
+    assert [e["usage"]["cost"] for e in data_of(asked.body) if e.get("usage")] == [0.000038]
+    assert asked.body.endswith(CHAT_DONE)
+    assert b'"cost"' not in plain.body
+
+
+def test_the_small_answers_have_a_request_id_too(stage):
+    for path in ("/v1/models", "/healthz", "/"):
+        headers = stage.torana.ask("GET", path).headers
+        assert headers["x-request-id"] == headers["request-id"] != ""
+
+
 def test_a_call_is_accounted_with_its_attempt(stage):
     answer = stage.torana.chat("mock/gpt-x", user="u-1")
     entry = stage.torana.account(answer)

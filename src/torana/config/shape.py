@@ -46,7 +46,7 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
     grace_s: Annotated[
         float,
         Meta(ge=0, le=300),
-        _says("How long new calls are still taken after SIGTERM while /readyz says no, for load balancers."),
+        _says("How long the listener still answers, with 503, after SIGTERM, so that load balancers notice."),
     ] = 0.0
 
 

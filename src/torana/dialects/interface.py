@@ -96,7 +96,7 @@ class StreamRenderer(Protocol):
 class StreamWatch(Protocol):
     """Reads a stream that is relayed verbatim, for the ledger: feed() returns the bytes to send on, which are
     those fed but for a usage chunk the caller did not ask for. Bytes of an unfinished event are passed on at once
-    unless it may be such a chunk. close() returns bytes still held and raises StreamIncomplete like a parser's."""
+    unless it may be such a chunk (the gateway holds them until it ends). close() returns bytes still held and raises StreamIncomplete like a parser's."""
 
     glance: Glance
     visible: bool  # something a person would see has passed

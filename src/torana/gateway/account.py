@@ -50,9 +50,22 @@ def count(call: Call) -> None:
         return
     call.counted = True
     spent = call.spent = usage(call)
+    if spent is not None:
+        call.cost = price_of(call, spent)
+
+
+def price_of(call: Call, spent: Usage) -> int | None:
+    """Nano-dollars, or None where the model has no price."""
     row = call.target.row if call.target else None
-    if spent is not None and row is not None and row.price is not None:
-        call.cost = prices.cost(row.price, spent)
+    return None if row is None or row.price is None else prices.cost(row.price, spent)
+
+
+def wants_price(call: Call) -> bool:
+    """Whether the caller asked for `usage.cost` in its stream: the head of a stream leaves before its cost is known."""
+    return (
+        call.surface.dialect == "openai_chat"
+        and call.exchange.headers.get(b"torana-usage-cost", b"").lower() == b"true"
+    )
 
 
 def settle(call: Call, now: float) -> CallEntry:

@@ -121,7 +121,9 @@ class Front:
         self._say(exchange, told.call(entry, await self._parts.ledger.attempts(id)))
 
     def _say(self, exchange: Exchange, value: Any, status: int = 200) -> None:  # value: a JSON object of ours
-        exchange.answer(status, [heads.JSON, *heads.PRIVATE], json.encode(value))
+        id = new_call_id().encode()
+        head = [heads.JSON, *heads.PRIVATE, (b"x-request-id", id), (b"request-id", id)]
+        exchange.answer(status, head, json.encode(value))
 
 
 def refuse(error: Error, path: str, headers: dict[bytes, bytes]) -> tuple[Headers, int, bytes]:

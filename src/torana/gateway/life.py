@@ -223,7 +223,7 @@ class Gateway:
         raise heads.redact(error, target.provider)
 
     def _tale(self, call: Call, target: Target, rendered: Rendered, same: bool) -> Tale:
-        if same:
+        if same and not account.wants_price(call):
             return Verbatim(call, self._begin, self._clock, hide_usage=not call.envelope.want_usage)
         context = self._context(call)
         return Retold(call, self._begin, self._clock, target.provider.dialect, context, rendered.undo)

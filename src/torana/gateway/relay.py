@@ -7,11 +7,15 @@ parses one dialect and renders another. Both are called from the upstream socket
 from collections.abc import Callable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from torana import ir
 from torana.call import Call
 from torana.dialects import DIALECTS, Context, Glance, Undo
 from torana.errors import Error
+from torana.gateway import account
 from torana.gateway.hiding import hide, secret_of
+from torana.providers import prices
 from torana.translate import Restorer
 
 Clock = Callable[[], float]
@@ -81,9 +85,9 @@ class Verbatim:
 
 
 class Retold:
-    """One dialect's stream as another's."""
+    """One dialect's stream as another's, or as its own where the caller asked for a price in it."""
 
-    __slots__ = ("_begin", "_call", "_clock", "_parser", "_renderer", "_restorer", "_secret")
+    __slots__ = ("_begin", "_call", "_clock", "_parser", "_priced", "_renderer", "_restorer", "_secret")
 
     def __init__(
         self, call: Call, begin: Begin, clock: Clock, source: str, context: Context, undo: Undo | None
@@ -92,6 +96,7 @@ class Retold:
         self._begin = begin
         self._clock = clock
         self._secret = _secret(call)
+        self._priced = account.wants_price(call)
         self._parser = DIALECTS[source].Parser()
         self._renderer = call.dialect.Renderer(context)
         self._restorer = Restorer(undo)
@@ -117,7 +122,13 @@ class Retold:
                     call.first = self._clock()
             elif kind is not ir.Open and kind is not ir.Close:
                 observe(call.glance, event)
+        if self._priced:
+            events = [self._with_price(event) if type(event) is ir.Spent else event for event in events]
         self._write(self._renderer.render(self._restorer.feed(events)))
+
+    def _with_price(self, event: ir.Spent) -> ir.Event:
+        cost = account.price_of(self._call, event.usage)
+        return event if cost is None else ir.Spent(replace(event.usage, cost=prices.decimal_usd(cost)))
 
     def _write(self, out: bytes) -> None:
         if out:

@@ -125,7 +125,9 @@ class Routes:
         for provider, rows in self._snapshot.models.items():
             if provider in self._snapshot.providers:
                 known += rows
-        hint = suggestion(model.rsplit("/", 1)[-1], known)
+        name = model.rsplit("/", 1)[-1]
+        # Comparing with every one of thousands of names costs milliseconds of everybody's loop.
+        hint = suggestion(name, [other for other in known if other[:1].lower() == name[:1].lower()])
         return ModelNotFound(
             f"model {model!r} is not configured.{hint} List: GET /v1/models",
             param="model",

@@ -76,6 +76,18 @@ def test_version_and_betas_of_an_anthropic_client_reach_anthropic(stage):
     assert (sent["anthropic-version"], sent["anthropic-beta"]) == ("2026-10-21", "context-1m, files-api")
 
 
+def test_betas_too_long_to_be_passed_on_are_refused_and_not_lost(stage):
+    answer = stage.torana.ask(
+        "POST",
+        "/v1/messages",
+        {"model": "ant/claude-x", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]},
+        anthropic_beta="b" * 5000,
+    )
+    assert (answer.status, answer.json["type"]) == (431, "error")
+    assert "anthropic-beta" in answer.json["error"]["message"]
+    assert stage.ant.asked == []
+
+
 def test_a_provider_that_ignores_stream_is_retold_as_one(stage):
     stage.mock.script = reply(CHAT)
     answer = stage.torana.chat("mock/gpt-x", stream=True)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from torana.call import Call
+from torana.errors import HeadersTooLarge
 from torana.net import Reply
 from torana.net.client import Client
 from torana.net.origin import Origin, parse_origin
@@ -64,10 +65,13 @@ class Reach:
 
 
 def crossing(call: Call, dialect: str) -> Pairs:
-    """The caller's headers that mean something to a target of the same dialect."""
+    """The caller's headers that mean something to a target of the same dialect. Raises HeadersTooLarge."""
     found = []
     for name in CROSSING.get(dialect, ()):
         value = call.exchange.headers.get(name)
-        if value is not None and len(value) <= HEADER_CHARS_MAX:
-            found.append((name.decode(), value.decode("latin-1")))
+        if value is None:
+            continue
+        if len(value) > HEADER_CHARS_MAX:
+            raise HeadersTooLarge(f"{name.decode()} is longer than {HEADER_CHARS_MAX} characters")
+        found.append((name.decode(), value.decode("latin-1")))
     return tuple(found)

@@ -19,7 +19,6 @@ ISSUER = "anthropic"  # of the signatures its models put on their thoughts
 MESSAGES_MAX = 10_000  # fault matrix V30; the longest recorded conversation has a few hundred
 TOOLS_MAX = 512  # fault matrix V30
 TOKENS_MAX = 2**31  # fault matrix V30: what fits a signed 32-bit column everywhere
-PATH_MODEL_CHARS_MAX = 256
 
 ABSENT = Raw(b"")
 NULL = Raw(b"null")
@@ -350,11 +349,6 @@ class UsageFields(Struct, forbid_unknown_fields=True):
 
 
 USAGE = Known(UsageFields)
-
-
-class ErrorFields(Struct):
-    type: str | None = None
-    message: str | None = None
 
 
 class AnswerFields(Struct, kw_only=True, forbid_unknown_fields=True):
